@@ -1,0 +1,60 @@
+# Each target installs what it needs; the first `make demo` or `make test` also compiles the local control plane.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLUSTER ?= local
+
+.DEFAULT_GOAL := help
+.PHONY: help install tools demo test unit lint format crd lock bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pdscaler needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)")'
+	@echo "Installing the Python dependencies into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(STAMP) ## Create the virtual environment with the locked dependencies
+
+tools: $(STAMP) ## Compile the local control plane and Prometheus (once, into a cache)
+	@PYTHONPATH=deploy/local $(BIN)/python -m localplane tools
+
+demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prometheus, emulated engines, the operator
+	@PYTHONPATH=deploy/local $(BIN)/python -m localplane demo --cluster "$(CLUSTER)" \
+		$(if $(TRACE),--trace "$(TRACE)") $(if $(PROFILE),--profile "$(PROFILE)") \
+		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)")
+
+test: $(STAMP) tools ## Run every test, on real parts
+	@$(BIN)/python -m pytest
+
+unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
+	@$(BIN)/python -m pytest -m "not e2e and not prometheus"
+
+lint: $(STAMP) ## Run the static checks
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+crd: $(STAMP) ## Generate the CRD from the models (crds/ and the chart's copy)
+	@$(BIN)/python -m pdscaler crd --write
+
+lock: ## Lock the dependencies again (needs uv)
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q pyproject.toml -o requirements/operator.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q pyproject.toml --extra dev -o requirements/dev.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/go.in -o requirements/go.txt
+
+bench: $(STAMP) ## Measure speed and memory (build/bench/*.json)
+	@$(BIN)/python -m bench
+
+clean: ## Remove what the targets made here (not the tools' cache)
+	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""pdscaler.cluster."""
