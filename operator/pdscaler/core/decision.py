@@ -3,7 +3,7 @@
 Imports the standard library and core only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pdscaler.core.pools import PerPool
@@ -228,7 +228,7 @@ class PlanState:
         The last workload whose lengths were known: an idle pool carries its lengths forward.
     """
 
-    pools: PerPool[PoolMemory] = PerPool(PoolMemory(), PoolMemory())
+    pools: PerPool[PoolMemory] = field(default_factory=lambda: PerPool(PoolMemory(), PoolMemory()))
     telemetry_failures: int = 0
     fallback_active: bool = False
     healthy_since_s: float | None = None
