@@ -52,6 +52,7 @@ lock: ## Lock the dependencies again (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q pyproject.toml -o requirements/operator.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q pyproject.toml --extra dev -o requirements/dev.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/go.in -o requirements/go.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/build.in -o requirements/build.txt
 
 bench: $(STAMP) ## Measure speed and memory (build/bench/*.json)
 	@$(BIN)/python -m bench
