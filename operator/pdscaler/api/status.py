@@ -1,0 +1,250 @@
+"""The status of a PDDeployment, as the operator writes it. May import only pydantic and base.
+
+Everything the operator writes is declared here, else the API server would prune it. Texts and lists are clipped to
+the schema's bounds instead of refused: a long message must never cost the status. Reading passes over the fields of
+other releases.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from pdscaler.api.base import Model
+
+MAX_DECISIONS = 10
+MAX_RECOMMENDATIONS = 256
+MAX_EVENTS = 256
+
+
+def _clip_text(length: int) -> Callable[[object], object]:
+    def clip(value: object) -> object:
+        return value[: length - 1] + "…" if isinstance(value, str) and len(value) > length else value
+
+    return clip
+
+
+def _clip_list(length: int) -> Callable[[object], object]:
+    def clip(value: object) -> object:
+        return value[:length] if isinstance(value, (list, tuple)) else value
+
+    return clip
+
+
+def _clip_map(length: int) -> Callable[[object], object]:
+    def clip(value: object) -> object:
+        return dict(list(value.items())[:length]) if isinstance(value, dict) else value
+
+    return clip
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Word = Annotated[str, BeforeValidator(_clip_text(64)), Field(max_length=64)]
+"""A stable word or a short figure with its unit."""
+Line = Annotated[str, BeforeValidator(_clip_text(512)), Field(max_length=512)]
+"""One line for people."""
+Message = Annotated[str, BeforeValidator(_clip_text(4096)), Field(max_length=4096)]
+"""A condition's message."""
+Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+"""An RFC 3339 time."""
+Figure = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_finite)]
+"""A rounded number; what is not finite is not known."""
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Words = Annotated[tuple[Word, ...], BeforeValidator(_clip_list(16)), Field(max_length=16)]
+
+
+class StatusModel(Model):
+    """Base of the status blocks."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Condition(StatusModel):
+    """One condition; the reasons are FAULTS' stable words."""
+
+    type: Word
+    status: Literal["True", "False", "Unknown"]
+    reason: Word
+    message: Message = ""
+    last_transition_time: Time
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+
+
+class Summary(StatusModel):
+    """The printer columns: plain strings; a dash where nothing is known."""
+
+    prefill: Word = "–"
+    decode: Word = "–"
+    rate: Word = "–"
+    ttft: Word = "–"
+    tpot: Word = "–"
+    state: Word = "–"
+    limited_by: Word = "–"
+    forecast: Word = "–"
+    gpus: Word = "–"
+    last_change: Word = "–"
+
+
+class PoolStatus(StatusModel):
+    """One pool: what is, what the model recommends, what is ordered, and why."""
+
+    current: Count | None = Field(default=None, description="What the target's /scale asks for.")
+    ready: Count | None = Field(default=None, description="Ready replicas.")
+    required: Figure = Field(default=None, description="Replicas needed, before rounding.")
+    recommended: Count | None = Field(default=None, description="The model's optimum, before bounds and behavior.")
+    desired: Count | None = Field(
+        default=None, description="What is ordered, after bounds, ratio, budget and behavior."
+    )
+    utilization: Figure = Field(default=None, description="Required over desired.")
+    binding: Word | None = Field(default=None, description="What decides the required count.")
+    limited_by: Words = Field(default=(), description="What stands between recommended and desired.")
+    reason: Line | None = Field(default=None, description="Why this count, with the figures.")
+
+
+class LengthStatus(StatusModel):
+    """Mean and squared coefficient of variation of a token count."""
+
+    mean: Figure = None
+    scv: Figure = None
+
+
+class WorkloadStatus(StatusModel):
+    """What arrives, over the window, and where it was read."""
+
+    arrival_rate: Figure = Field(default=None, description="Requests per second.")
+    arrival_source: Word | None = None
+    input_tokens: LengthStatus | None = None
+    output_tokens: LengthStatus | None = None
+    prefix_hit_ratio: Figure = None
+    window: Word | None = None
+    observed_at: Time | None = None
+    alternatives: Annotated[dict[str, Line], BeforeValidator(_clip_map(32)), Field(max_length=32)] = Field(
+        default_factory=dict, description="Which metric answered each query."
+    )
+
+
+class EngineLoad(StatusModel):
+    """What the engines of one pool report."""
+
+    waiting: Figure = None
+    running: Figure = None
+    kv_usage: Figure = None
+
+
+class ObservedStatus(StatusModel):
+    """Observed latencies, as durations, and engine load."""
+
+    ttft: Word | None = None
+    tpot: Word | None = None
+    prefill: EngineLoad | None = None
+    decode: EngineLoad | None = None
+
+
+class LatencyStatus(StatusModel):
+    """Statistics of a latency, as durations."""
+
+    mean: Word | None = None
+    p50: Word | None = None
+    p90: Word | None = None
+    p95: Word | None = None
+    p99: Word | None = None
+
+
+class PredictionStatus(StatusModel):
+    """Latencies predicted at the desired replicas."""
+
+    ttft: LatencyStatus | None = None
+    tpot: LatencyStatus | None = None
+
+
+class StepStatus(StatusModel):
+    """What one decision did to one pool."""
+
+    from_: Count | None = Field(default=None, alias="from")
+    to: Count | None = None
+    reason: Line | None = None
+
+
+class DecisionStatus(StatusModel):
+    """One decision that changed something."""
+
+    time: Time
+    prefill: StepStatus | None = None
+    decode: StepStatus | None = None
+    arrival_rate: Figure = None
+    input_tokens: Figure = None
+    output_tokens: Figure = None
+
+
+class RecommendationMemory(StatusModel):
+    """A count recommended at a time, for the stabilisation windows."""
+
+    time: Time
+    replicas: Count
+
+
+class EventMemory(StatusModel):
+    """A change ordered at a time, for the rate limits."""
+
+    time: Time
+    change: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+
+
+class PoolMemoryStatus(StatusModel):
+    """What one pool's behavior must remember over a restart."""
+
+    recommendations: Annotated[
+        tuple[RecommendationMemory, ...],
+        BeforeValidator(_clip_list(MAX_RECOMMENDATIONS)),
+        Field(max_length=MAX_RECOMMENDATIONS),
+    ] = ()
+    events: Annotated[
+        tuple[EventMemory, ...], BeforeValidator(_clip_list(MAX_EVENTS)), Field(max_length=MAX_EVENTS)
+    ] = ()
+
+
+class WorkloadMemory(StatusModel):
+    """The last workload whose lengths were known."""
+
+    arrival_rate: Figure = None
+    input_tokens: LengthStatus | None = None
+    output_tokens: LengthStatus | None = None
+    arrival_scv: Figure = None
+    prefix_hit_ratio: Figure = None
+
+
+class MemoryStatus(StatusModel):
+    """What an evaluation hands to the next one, so that a restart loses nothing."""
+
+    prefill: PoolMemoryStatus = PoolMemoryStatus()
+    decode: PoolMemoryStatus = PoolMemoryStatus()
+    telemetry_failures: Count = 0
+    fallback_active: bool = False
+    healthy_since: Time | None = None
+    last_workload: WorkloadMemory | None = None
+
+
+class PDDeploymentStatus(StatusModel):
+    """Status of a PDDeployment."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    summary: Summary | None = None
+    prefill: PoolStatus | None = None
+    decode: PoolStatus | None = None
+    workload: WorkloadStatus | None = None
+    observed: ObservedStatus | None = None
+    prediction: PredictionStatus | None = None
+    limited_by: Words = ()
+    decisions: Annotated[
+        tuple[DecisionStatus, ...], BeforeValidator(_clip_list(MAX_DECISIONS)), Field(max_length=MAX_DECISIONS)
+    ] = Field(default=(), description="The last decisions, newest first.")
+    memory: MemoryStatus | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the status as a JSON document: camelCase, what is unknown left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
