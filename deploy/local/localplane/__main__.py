@@ -1,0 +1,5 @@
+"""``python -m localplane tools|up|demo``."""
+
+from localplane.commands import main
+
+main()

@@ -1,0 +1,71 @@
+"""Fixtures with the real parts: control plane, Prometheus, tools. Nothing starts before a test asks for it.
+
+Tests under ``tests/e2e`` carry the marker ``e2e``; what uses only a real Prometheus carries ``prometheus``.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from localplane.plane import ControlPlane
+from localplane.progress import Console
+from localplane.prom import Prometheus
+from localplane.tools import ensure_tools
+from localplane.toolset import Tools
+from support.plane import Namespace, PrometheusFactory, fresh_namespace
+
+HERE = Path(__file__).parent
+_MARKED_BY_FIXTURE = {"control_plane": "e2e", "prometheus": "prometheus"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs real parts, by folder and by fixture."""
+    for item in items:
+        if item.path.is_relative_to(HERE / "e2e"):
+            item.add_marker("e2e")
+        for fixture, marker in _MARKED_BY_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    """Every tool, compiled where needed (`make test` has done that before)."""
+    return ensure_tools(Console())
+
+
+@pytest.fixture(scope="session")
+def control_plane(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One control plane for the whole session, with 4 nodes of 8 GPUs; tests keep to their own namespaces."""
+    with ControlPlane(tmp_path_factory.mktemp("plane"), tools) as plane:
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A fresh namespace, deleted afterwards with all its pods."""
+    with fresh_namespace(control_plane) as name:
+        yield name
+
+
+@pytest.fixture
+def make_namespace(control_plane: ControlPlane) -> Iterator[Callable[[], str]]:
+    """A function that makes further fresh namespaces, deleted afterwards."""
+    made: list[Namespace] = []
+
+    def make() -> str:
+        namespace = fresh_namespace(control_plane)
+        made.append(namespace)
+        return namespace.__enter__()
+
+    yield make
+    for namespace in made:
+        namespace.__exit__(None, None, None)
+
+
+@pytest.fixture
+def prometheus(tools: Tools, tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    """A function ``prometheus(sd_urls=…, static_targets=…)`` that starts one; ended after the test."""
+    factory = PrometheusFactory(tmp_path, tools)
+    yield factory
+    factory.close()

@@ -1,0 +1,103 @@
+"""Helpers for tests on the local control plane: namespaces, Deployments of engine pods, waiting."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from localplane.plane import ControlPlane
+from localplane.prom import Prometheus
+from localplane.toolset import Tools
+from localplane.waiting import wait_for
+
+Namespace = AbstractContextManager[str]
+READY_DELAY = "pod-ready.stage.kwok.x-k8s.io/delay"
+
+
+@contextlib.contextmanager
+def _fresh_namespace(plane: ControlPlane) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    plane.kubectl("create", "namespace", name)
+    wait_for(
+        "the default service account",
+        lambda: plane.kubectl("get", "serviceaccount", "default", "-n", name, check=False).returncode == 0,
+    )
+    try:
+        yield name
+    finally:
+        plane.kubectl("delete", "namespace", name, "--wait=false", check=False)
+        # A terminating pod holds its GPUs for its grace period: other tests need them now.
+        plane.kubectl("delete", "pods", "--all", "-n", name, "--force", "--grace-period=0", "--wait=false", check=False)
+
+
+def fresh_namespace(plane: ControlPlane) -> Namespace:
+    """Return a context manager that makes a namespace and deletes it with its pods."""
+    return _fresh_namespace(plane)
+
+
+def deployment(
+    name: str, *, replicas: int = 1, gpus: int = 0, annotations: dict[str, str] | None = None, **labels: str
+) -> dict[str, Any]:
+    """Return a Deployment of fake engine pods; its annotations (kwok's delays) and labels go to the pod template."""
+    marks = {"app": name, **{key.replace("__", "/"): value for key, value in labels.items()}}
+    container: dict[str, Any] = {"name": "engine", "image": "registry.invalid/engine:1"}
+    if gpus:
+        container["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": marks, "annotations": annotations or {}},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+            },
+        },
+    }
+
+
+def apply_in(plane: ControlPlane, namespace: str, *documents: dict[str, Any]) -> None:
+    """Apply objects in a namespace."""
+    placed = [{**document, "metadata": {**document["metadata"], "namespace": namespace}} for document in documents]
+    plane.apply(*placed)
+
+
+def replicas_of(plane: ControlPlane, namespace: str, name: str) -> tuple[int, int]:
+    """Return (asked, ready) replicas of a Deployment."""
+    document = plane.get("deployment", name, "-n", namespace)
+    return int(document["spec"]["replicas"]), int(document.get("status", {}).get("readyReplicas", 0))
+
+
+def wait_ready(plane: ControlPlane, namespace: str, name: str, ready: int, timeout_s: float = 60.0) -> None:
+    """Wait until exactly ``ready`` replicas of a Deployment are Ready."""
+    wait_for(
+        f"{ready} ready replicas of {name}",
+        lambda: replicas_of(plane, namespace, name)[1] == ready,
+        timeout_s,
+        every_s=0.3,
+    )
+
+
+class PrometheusFactory:
+    """Starts real Prometheus processes under one folder."""
+
+    def __init__(self, folder: Path, tools: Tools) -> None:
+        self._folder = folder
+        self._tools = tools
+        self._made: list[Prometheus] = []
+
+    def __call__(self, **arguments: Any) -> Prometheus:
+        """Start one with :class:`Prometheus`'s arguments."""
+        server = Prometheus(self._folder / f"prometheus-{len(self._made)}", self._tools, **arguments)
+        self._made.append(server)
+        server.start()
+        return server
+
+    def close(self) -> None:
+        """End all of them."""
+        for server in self._made:
+            server.close()
