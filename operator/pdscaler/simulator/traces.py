@@ -1,0 +1,261 @@
+"""Recorded requests: reading the formats of DESIGN section 5, scaling the rate, statistics. May import core and errors.
+
+The format is told by the content, not by the name: gzip by its first bytes, CSV dialects by the header, JSON lines by
+the first character.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.core.workload import LengthStats, WorkloadStats
+from pdscaler.errors import InvalidInputError
+from pdscaler.simulator.rows import CSV_FORMATS, MOONCAKE, Format, Row, shown
+
+SCALE_WINDOW_S = 10.0
+"""Copies of a request are spread over this many seconds (DESIGN section 5)."""
+
+_HEADERS = "arrival_s,input_tokens,output_tokens or TIMESTAMP,ContextTokens,GeneratedTokens or BurstGPT's"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Requests in order of arrival.
+
+    Parameters
+    ----------
+    arrival_s
+        Arrivals, seconds, ascending.
+    input_tokens, output_tokens, prefix_hit_tokens
+        Lengths, tokens.
+    source
+        Name of the file.
+    notes
+        What was done to the file's content, one line each.
+    """
+
+    arrival_s: NDArray[np.float64]
+    input_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    prefix_hit_tokens: NDArray[np.int64]
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    def until(self, duration_s: float) -> "Trace":
+        """Return the requests that arrive in the first ``duration_s`` seconds."""
+        return self.take(self.arrival_s < duration_s)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Trace":
+        """Return the requests that a mask or indices choose."""
+        return replace(
+            self,
+            arrival_s=self.arrival_s[which],
+            input_tokens=self.input_tokens[which],
+            output_tokens=self.output_tokens[which],
+            prefix_hit_tokens=self.prefix_hit_tokens[which],
+        )
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace file.
+
+    Parameters
+    ----------
+    path
+        CSV with ``arrival_s,input_tokens,output_tokens[,prefix_hit_tokens]``, the Azure LLM inference CSV, the
+        BurstGPT CSV or Mooncake's JSON lines; each may be compressed with gzip.
+
+    Returns
+    -------
+    Trace
+        At least one request. What is not in order of arrival is sorted, and a note says so. Points of time count from
+        the first request; relative times are kept.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, naming file, line and column.
+
+    Notes
+    -----
+    Mooncake's ``hash_ids`` are not turned into prefix hits: what hits depends on the cache of the replica that a
+    request joins. Requests that BurstGPT records with 0 response tokens failed, and are left out.
+    """
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            stream = gzip.GzipFile(fileobj=raw) if compressed else raw
+            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+                return _read(text, path.name)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError("", "is not text in UTF-8 (is it a trace?)", path.name) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidInputError("", f"is damaged: {error}", path.name) from error
+    except OSError as error:
+        raise InvalidInputError("", f"cannot be read: {error.strerror or error}", str(path)) from error
+
+
+def _read(text: TextIO, source: str) -> Trace:
+    first = text.readline()
+    if not first.strip():
+        raise InvalidInputError("", f"is empty; expected a header ({_HEADERS}) or JSON lines", source)
+    lines = chain((first,), text)
+    if first.lstrip().startswith("{"):
+        layout, rows = MOONCAKE, _json_rows(lines, source)
+    else:
+        layout, rows = _csv_rows(lines, source)
+    kept: list[Row] = []
+    failed = 0
+    for row in rows:
+        if row is None:
+            failed += 1
+        else:
+            kept.append(row)
+    if not kept:
+        raise InvalidInputError("", "has no requests", source)
+    arrival_s = np.array([row.arrival_s for row in kept])
+    notes = []
+    if failed:
+        notes.append(f"{source}: {failed} failed requests (0 response tokens) left out")
+    if layout is MOONCAKE:
+        notes.append(f"{source}: hash_ids are not turned into prefix hits")
+    trace = Trace(
+        arrival_s=arrival_s - arrival_s.min() if layout.absolute else arrival_s,
+        input_tokens=np.array([row.input_tokens for row in kept], dtype=np.int64),
+        output_tokens=np.array([row.output_tokens for row in kept], dtype=np.int64),
+        prefix_hit_tokens=np.array([row.prefix_hit_tokens for row in kept], dtype=np.int64),
+        source=source,
+    )
+    if np.any(np.diff(trace.arrival_s) < 0):
+        notes.append(f"{source}: not in order of arrival; sorted")
+        trace = _sorted(trace)
+    return replace(trace, notes=tuple(notes))
+
+
+def _sorted(trace: Trace) -> Trace:
+    return trace.take(np.argsort(trace.arrival_s, kind="stable"))
+
+
+def _csv_rows(lines: Iterator[str], source: str) -> tuple[Format, Iterator[Row | None]]:
+    reader = csv.reader(lines)
+    header = [name.strip() for name in next(reader)]
+    layout = next((known for known in CSV_FORMATS if known.columns <= set(header)), None)
+    if layout is None:
+        raise InvalidInputError(
+            "", f"unknown columns {shown(','.join(header))}; expected {_HEADERS}", f"{source} line 1"
+        )
+
+    def where() -> str:
+        return f"{source} line {reader.line_num}"
+
+    def rows() -> Iterator[Row | None]:
+        try:
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    raise InvalidInputError("", f"has {len(values)} values, the header has {len(header)}", where())
+                yield layout.row(dict(zip(header, values, strict=True)), where)
+        except csv.Error as error:
+            raise InvalidInputError("", f"is not CSV: {error}", where()) from error
+
+    return layout, rows()
+
+
+def _json_rows(lines: Iterator[str], source: str) -> Iterator[Row | None]:
+    for number, line in enumerate(lines, start=1):
+
+        def where(number: int = number) -> str:
+            return f"{source} line {number}"
+
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError("", f"is not JSON ({shown(line.strip())})", where()) from error
+        if not isinstance(values, dict):
+            raise InvalidInputError("", f"is {shown(values)}, expected a JSON object", where())
+        yield MOONCAKE.row(values, where)
+
+
+def scale_trace(trace: Trace, factor: float, rng: np.random.Generator) -> Trace:
+    """Multiply the rate of a trace without shrinking its time.
+
+    Every request is copied ⌊factor⌋ times, plus once more with the probability of the fraction; each copy is shifted
+    by its own uniform offset in [0, 10 s). Minute-scale bursts stay. A factor of exactly 1 changes nothing.
+
+    Parameters
+    ----------
+    trace
+        The trace.
+    factor
+        > 0; below 1 it thins.
+    rng
+        Random generator.
+
+    Returns
+    -------
+    Trace
+        In order of arrival.
+
+    Raises
+    ------
+    InvalidInputError
+        If the factor is not above 0, or nothing is left.
+    """
+    if not 0 < factor <= 1_000_000:
+        raise InvalidInputError("--rate-scale", f"is {factor:g}, expected a number above 0 and at most 1000000")
+    if factor == 1:
+        return trace
+    whole = int(factor)
+    copies = whole + (rng.random(len(trace)) < factor - whole)
+    if not copies.any():
+        raise InvalidInputError("--rate-scale", f"{factor:g} leaves no request of {trace.source or 'the trace'}")
+    scaled = trace.take(np.repeat(np.arange(len(trace)), copies))
+    shifted = scaled.arrival_s + rng.uniform(0.0, SCALE_WINDOW_S, len(scaled))
+    return _sorted(replace(scaled, arrival_s=shifted))
+
+
+def trace_workload(trace: Trace) -> WorkloadStats:
+    """Return the mean rate and the length statistics of a whole trace.
+
+    Raises
+    ------
+    InvalidInputError
+        If fewer than two requests arrive at different times: then there is no rate.
+
+    Notes
+    -----
+    The rate is (n − 1) / (last − first arrival). ``arrival_scv`` is that of all inter-arrival times; where the rate
+    varies over minutes it measures that too, and says nothing about queues at one moment (MODEL section 3).
+    """
+    gaps = np.diff(trace.arrival_s)
+    if not len(gaps) or gaps.sum() <= 0:
+        raise InvalidInputError("", "needs at least two requests at different times", trace.source)
+    return WorkloadStats(
+        arrival_rate_rps=float(1 / gaps.mean()),
+        isl=_length_stats(trace.input_tokens),
+        osl=_length_stats(trace.output_tokens),
+        arrival_scv=float(gaps.var() / gaps.mean() ** 2),
+        prefix_hit_ratio=float(trace.prefix_hit_tokens.sum() / trace.input_tokens.sum()),
+    )
+
+
+def _length_stats(tokens: NDArray[np.int64]) -> LengthStats:
+    mean = float(tokens.mean())
+    return LengthStats(mean_tokens=mean, scv=float(tokens.var()) / mean**2)

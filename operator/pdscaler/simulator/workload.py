@@ -1,0 +1,170 @@
+"""Synthetic requests in phases, and requests of a trace. May import core, units, errors, numpy and yaml."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from pdscaler.core.emulation import Request
+from pdscaler.core.workload import LengthStats
+from pdscaler.errors import InvalidInputError
+from pdscaler.simulator.traces import Trace
+from pdscaler.units import parse_duration
+
+_DRAWS = 1024
+"""Random numbers drawn at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of time with one kind of load.
+
+    Parameters
+    ----------
+    name
+        Name for people and for the records.
+    duration_s
+        Length, seconds, > 0.
+    arrival_rate_rps
+        Mean arrivals per second; 0 is silence.
+    isl, osl
+        Lengths of prompts and answers, tokens: log-normal with this mean and squared coefficient of variation.
+    arrival_scv
+        Squared coefficient of variation of the gamma inter-arrival times; 1 is Poisson, 0 a clock.
+    """
+
+    name: str
+    duration_s: float
+    arrival_rate_rps: float
+    isl: LengthStats
+    osl: LengthStats
+    arrival_scv: float = 1.0
+
+
+def phase_requests(phases: Sequence[Phase], rng: np.random.Generator) -> Iterator[Request]:
+    """Yield the requests of all phases, one after the other, in order of arrival.
+
+    Each phase has its own stream of the generator: what one phase asks for does not change the next one's requests.
+    """
+    begin_s = 0.0
+    request_id = 0
+    for phase, stream in zip(phases, rng.spawn(len(phases)), strict=True):
+        for at_s, input_tokens, output_tokens in _draw(phase, stream):
+            yield Request(request_id, begin_s + at_s, input_tokens, output_tokens)
+            request_id += 1
+        begin_s += phase.duration_s
+
+
+def _draw(phase: Phase, rng: np.random.Generator) -> Iterator[tuple[float, int, int]]:
+    if phase.arrival_rate_rps == 0:
+        return
+    now_s = 0.0
+    while True:
+        gaps = _gaps(phase.arrival_rate_rps, phase.arrival_scv, rng)
+        inputs = lengths(phase.isl, rng, _DRAWS)
+        outputs = lengths(phase.osl, rng, _DRAWS)
+        for gap_s, input_tokens, output_tokens in zip(gaps, inputs, outputs, strict=True):
+            now_s += float(gap_s)
+            if now_s >= phase.duration_s:
+                return
+            yield now_s, int(input_tokens), int(output_tokens)
+
+
+def _gaps(rate_rps: float, scv: float, rng: np.random.Generator) -> np.ndarray:
+    if scv == 0:
+        return np.full(_DRAWS, 1 / rate_rps)
+    return rng.gamma(1 / scv, scv / rate_rps, _DRAWS)
+
+
+def lengths(stats: LengthStats, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Draw whole log-normal lengths of at least 1 token with the given mean and squared coefficient of variation."""
+    variance = math.log1p(stats.scv)
+    drawn = rng.lognormal(math.log(stats.mean_tokens) - variance / 2, math.sqrt(variance), count)
+    return np.maximum(np.rint(drawn), 1).astype(np.int64)
+
+
+def trace_requests(trace: Trace) -> Iterator[Request]:
+    """Yield the requests of a trace."""
+    columns = (trace.arrival_s, trace.input_tokens, trace.output_tokens, trace.prefix_hit_tokens)
+    for request_id, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        yield Request(request_id, *values)
+
+
+def read_phases(path: Path) -> tuple[Phase, ...]:
+    """Read a phases file (YAML).
+
+    The file holds ``phases``, a list of ``{name, duration: 50s, arrivalRate: 40, inputTokens: {mean, scv},
+    outputTokens: {mean, scv}}`` and optionally ``arrivalScv``; a scv that is left out is 0, that of the arrivals 1.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, or names the field that is wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError("", f"cannot be read: {error.strerror or error}", str(path)) from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise InvalidInputError("", f"is not YAML: {str(error).splitlines()[0]}", path.name) from error
+    try:
+        return parse_phases(document)
+    except InvalidInputError as error:
+        raise error.with_source(path.name) from None
+
+
+def parse_phases(document: object) -> tuple[Phase, ...]:
+    """Check the content of a phases file; see :func:`read_phases`."""
+    entries = _mapping(document, "", {"phases"}, {"phases"})["phases"]
+    if not isinstance(entries, list) or not entries:
+        raise InvalidInputError("phases", "expected a list of at least one phase")
+    return tuple(_phase(entry, f"phases[{index}]") for index, entry in enumerate(entries))
+
+
+def _phase(entry: object, field: str) -> Phase:
+    required = {"name", "duration", "arrivalRate", "inputTokens", "outputTokens"}
+    values = _mapping(entry, field, required, required | {"arrivalScv"})
+    name = values["name"]
+    if not isinstance(name, str) or not name or len(name) > 63:
+        raise InvalidInputError(f"{field}.name", "expected a name of 1 to 63 characters")
+    duration = values["duration"]
+    duration_s = parse_duration(duration if isinstance(duration, str) else str(duration), f"{field}.duration")
+    if duration_s <= 0:
+        raise InvalidInputError(f"{field}.duration", "expected a duration above 0, such as 50s")
+    return Phase(
+        name=name,
+        duration_s=duration_s,
+        arrival_rate_rps=_number(values["arrivalRate"], f"{field}.arrivalRate", 0, 100_000),
+        isl=_lengths(values["inputTokens"], f"{field}.inputTokens"),
+        osl=_lengths(values["outputTokens"], f"{field}.outputTokens"),
+        arrival_scv=_number(values.get("arrivalScv", 1.0), f"{field}.arrivalScv", 0, 1000),
+    )
+
+
+def _lengths(entry: object, field: str) -> LengthStats:
+    values = _mapping(entry, field, {"mean"}, {"mean", "scv"})
+    return LengthStats(
+        mean_tokens=_number(values["mean"], f"{field}.mean", 1, 10_000_000),
+        scv=_number(values.get("scv", 0.0), f"{field}.scv", 0, 1000),
+    )
+
+
+def _mapping(value: object, field: str, required: set[str], known: set[str]) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise InvalidInputError(field, f"expected a mapping with {', '.join(sorted(required))}")
+    for key in value:
+        if key not in known:
+            raise InvalidInputError(f"{field}.{key}".lstrip("."), f"unknown field (known: {', '.join(sorted(known))})")
+    for key in sorted(required):
+        if key not in value:
+            raise InvalidInputError(f"{field}.{key}".lstrip("."), "is missing")
+    return value
+
+
+def _number(value: object, field: str, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise InvalidInputError(field, f"is {value!r}, expected a number from {least:g} to {most:g}")
+    return float(value)
