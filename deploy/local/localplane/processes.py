@@ -217,7 +217,7 @@ def _signals_held() -> Iterator[None]:
 def terminate_as_interrupt() -> None:
     """Make SIGTERM and SIGHUP end this program the way Ctrl-C does, so that clean-up runs."""
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, interrupt)

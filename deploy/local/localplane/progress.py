@@ -1,4 +1,4 @@
-"""Progress lines: redrawn in place on a terminal, one line every half minute elsewhere. Imports the standard library only."""
+"""Progress lines: redrawn on a terminal, one every half minute elsewhere. Imports the standard library only."""
 
 import sys
 import time

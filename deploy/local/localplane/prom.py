@@ -44,6 +44,7 @@ class Prometheus:
         run_dir: Path,
         tools: Tools,
         sd_urls: Sequence[str] = (),
+        *,
         scrape_interval: str = "1s",
         static_targets: Mapping[str, Mapping[str, str]] | None = None,
         processes: Processes | None = None,
@@ -56,7 +57,7 @@ class Prometheus:
         self._process: Process | None = None
         self._config = self.run_dir / "prometheus.yml"
         self.file_sd = self.run_dir / "targets.json"
-        """Targets by file: a JSON list of ``{"targets": ["127.0.0.1:1"], "labels": {…}}``; read again when it changes."""
+        """Targets by file, read again when it changes: ``[{"targets": ["127.0.0.1:1"], "labels": {…}}]``."""
         if not self.file_sd.exists():
             self.file_sd.write_text("[]", encoding="utf-8")
         document = _configuration(sd_urls, scrape_interval, static_targets or {}, self.file_sd)

@@ -123,7 +123,7 @@ def _build(
             )
         for number, tool in enumerate(to_build, 1):
             label = f"compiling {tool.name} {number}/{total}, about {_about(tool.cold_s)} the first time"
-            compile_tool(go, tool, folder / tool.name, label, progress, environ)
+            compile_tool(go, tool, folder / tool.name, label=label, progress=progress, environ=environ)
         if total:
             progress.line(f"compiled {total} tools in {time.monotonic() - started_s:.0f}s")
 
