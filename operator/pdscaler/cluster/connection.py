@@ -1,0 +1,316 @@
+"""One connection to one API server: authentication, deadlines, JSON in and out. May import cluster and errors only.
+
+Requests carry plain dictionaries, not the client's generated models: any kind can be a target, and a cache that keeps
+five fields of a pod should not build five hundred. The generated client still does what is hard: kubeconfigs, TLS,
+exec plugins, tokens that rotate.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from urllib.parse import quote
+
+import aiohttp
+import yaml
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_TOKEN_FILENAME
+
+from pdscaler.cluster.errors import CONFLICT, SERVER_ERROR, UNREACHABLE, ClusterError, ConflictError
+from pdscaler.errors import InvalidInputError
+
+Json: TypeAlias = dict[str, Any]
+"""A JSON object as the API server speaks it."""
+Query: TypeAlias = Mapping[str, str]
+
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+FIELD_MANAGER = "pdscaler"
+"""Owner of every field we write, in the objects' managedFields."""
+
+REQUEST_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 10.0
+_REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: CONFLICT, 410: "Expired"}
+_MAX_MESSAGE = 500
+
+
+class Connection:
+    """An authenticated connection to one API server. Made by :func:`connect`; close it, or use it as a context.
+
+    Parameters
+    ----------
+    load
+        Reads the configuration; called again when the server no longer accepts the credentials (they rotate).
+    configuration
+        What ``load`` returned first.
+    request_timeout_s
+        Deadline of one request, seconds; watches have their own.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Awaitable[Configuration]],
+        configuration: Configuration,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        self._load = load
+        self._client = _new_client(configuration)
+        self._request_timeout_s = request_timeout_s
+        self._renewing = asyncio.Lock()
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._client.configuration.host)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection to the server; watches in progress end."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, path: str, query: Query | None = None) -> Json:
+        """Read one object or list.
+
+        Parameters
+        ----------
+        path
+            Path under the server's root, segments already quoted (see :func:`segments`).
+        query
+            Query parameters.
+
+        Raises
+        ------
+        ClusterError
+            If the server refuses, fails or does not answer in time.
+        """
+        return await self._request("GET", path, query)
+
+    async def create(self, path: str, body: Json, query: Query | None = None) -> Json:
+        """Create an object under a collection's path; raises as :meth:`get`."""
+        return await self._request("POST", path, {"fieldManager": FIELD_MANAGER, **(query or {})}, body)
+
+    async def patch(self, path: str, body: Json | list[Json], query: Query | None = None) -> Json:
+        """Patch an object: a dictionary is a merge patch, a list is a JSON patch.
+
+        Raises
+        ------
+        ConflictError
+            If the patch states a resourceVersion that is no longer the object's.
+        ClusterError
+            As :meth:`get`.
+        """
+        kind = JSON_PATCH if isinstance(body, list) else MERGE_PATCH
+        return await self._request("PATCH", path, {"fieldManager": FIELD_MANAGER, **(query or {})}, body, kind)
+
+    async def stream(
+        self, path: str, query: Query, inactivity_timeout_s: float, opened: Callable[[], None] | None = None
+    ) -> AsyncIterator[Json]:
+        """Yield the events of a watch until the server ends it.
+
+        Parameters
+        ----------
+        path, query
+            As for :meth:`get`; ``watch=true`` is up to the caller.
+        inactivity_timeout_s
+            Silence after which the connection counts as broken, seconds. Bookmarks arrive every minute, so a healthy
+            watch is never silent for longer.
+        opened
+            Called once the server has accepted the watch, before anything has happened.
+
+        Raises
+        ------
+        ClusterError
+            If the server refuses the watch, or the connection breaks.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=inactivity_timeout_s)
+        try:
+            response = await self._send("GET", path, query, timeout)
+            try:
+                if response.status >= 400:
+                    raise _refusal(response.status, await response.read())
+                if opened is not None:
+                    opened()
+                async for line in response.content:
+                    if line.strip():
+                        yield _object(line)
+            finally:
+                response.close()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._broken(error) from error
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Json | list[Json] | None = None,
+        content_type: str | None = None,
+    ) -> Json:
+        timeout = aiohttp.ClientTimeout(total=self._request_timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            client = self._client
+            response = await self._send(method, path, query or {}, timeout, body=body, content_type=content_type)
+            if response.status == 401:
+                response.release()
+                await self._renew(client)
+                response = await self._send(method, path, query or {}, timeout, body=body, content_type=content_type)
+            async with response:
+                answer = await response.read()
+            if response.status >= 400:
+                raise _refusal(response.status, answer)
+            return _object(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._broken(error) from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the session enforces it
+        *,
+        body: Json | list[Json] | None = None,
+        content_type: str | None = None,
+    ) -> aiohttp.ClientResponse:
+        client = self._client
+        headers = {"Accept": "application/json"}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        _, url, headers, _, _ = await client.param_serialize(
+            method, path, query_params=list(query.items()), header_params=headers, auth_settings=["BearerToken"]
+        )
+        answer = await client.rest_client.request(  # type: ignore[no-untyped-call]
+            method, url, headers=headers, body=body, _request_timeout=timeout
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _renew(self, refused: ApiClient) -> None:
+        """Read the credentials again, once for all requests that were refused with the same ones."""
+        async with self._renewing:
+            if self._client is refused:
+                self._client = _new_client(await self._load())
+                await refused.close()  # type: ignore[no-untyped-call]
+
+    def _broken(self, error: Exception) -> ClusterError:
+        said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return ClusterError(UNREACHABLE, _one_line(f"API server {self.server} did not answer: {said}"))
+
+
+async def connect(kubeconfig: str | None = None, context: str | None = None) -> Connection:
+    """Connect to the cluster that the arguments name.
+
+    Parameters
+    ----------
+    kubeconfig
+        Path of a kubeconfig; None: the service account where this process is a pod and ``context`` is None too, else
+        ``$KUBECONFIG``, else ``~/.kube/config``.
+    context
+        Context of the kubeconfig; None: its current one.
+
+    Returns
+    -------
+    Connection
+        Nothing has been sent yet: an unreachable server shows at the first request.
+
+    Raises
+    ------
+    InvalidInputError
+        If the kubeconfig is missing or cannot be used, or has no such context.
+    """
+    in_cluster = kubeconfig is None and context is None and _is_pod()
+
+    async def load() -> Configuration:
+        configuration = Configuration()
+        if in_cluster:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+            )
+        return configuration
+
+    field = "context" if context is not None and kubeconfig is None else "kubeconfig"
+    try:
+        return Connection(load, await load())
+    except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        # The client's loader fails with whatever its parsing came upon; a kubeconfig is user input: it gets one line.
+        raise InvalidInputError(field, f"cannot be used: {_one_line(str(error))}", kubeconfig or "") from error
+
+
+def segments(*parts: str) -> str:
+    """Join path segments, each quoted, so that no name can reach another path.
+
+    Examples
+    --------
+    >>> segments("apis", "apps/v1", "namespaces")
+    '/apis/apps%2Fv1/namespaces'
+    """
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def group_path(api_version: str) -> str:
+    """Path of an API version: ``/api/v1``, ``/apis/apps/v1``."""
+    parts = api_version.split("/")
+    return segments("api", *parts) if len(parts) == 1 else segments("apis", *parts)
+
+
+def collection_path(api_version: str, plural: str, namespace: str | None) -> str:
+    """Path of a kind's objects, in one namespace or (None) in all."""
+    root = group_path(api_version)
+    return root + (segments("namespaces", namespace, plural) if namespace is not None else segments(plural))
+
+
+def _new_client(configuration: Configuration) -> ApiClient:
+    client = ApiClient(configuration=configuration)
+    client.user_agent = "pdscaler"
+    return client
+
+
+def _is_pod() -> bool:
+    return (
+        "KUBERNETES_SERVICE_HOST" in os.environ
+        and Path(SERVICE_TOKEN_FILENAME).is_file()
+        and Path(SERVICE_CERT_FILENAME).is_file()
+    )
+
+
+def _object(text: bytes) -> Json:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - it is the server's, not a caller's mistake
+    return value
+
+
+def _refusal(status: int, body: bytes) -> ClusterError:
+    """Turn an answer of 400 or more into an error, with the server's own reason and words."""
+    reason, message = "", ""
+    try:
+        said = _object(body)
+        reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
+    except ValueError:
+        message = body[:_MAX_MESSAGE].decode("utf-8", "replace")
+    return refusal(status, reason, message)
+
+
+def refusal(status: int, reason: str, message: str) -> ClusterError:
+    """Make the error of a Kubernetes ``Status`` object."""
+    message = _one_line(message) or f"the API server answered {status}"
+    reason = reason or _REASONS.get(status) or (SERVER_ERROR if status >= 500 else "RequestFailed")
+    return ConflictError(message) if reason == CONFLICT else ClusterError(reason, message, status)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"
