@@ -1,0 +1,163 @@
+"""What the commands that ask a cluster have in common: their options, the connection, and errors a person can act on.
+
+May import click, yaml, cluster and errors.
+"""
+
+import asyncio
+import functools
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+
+from pdscaler.cluster.connection import connect
+from pdscaler.cluster.errors import FORBIDDEN, NOT_FOUND, UNREACHABLE, ClusterError
+from pdscaler.cluster.resources import PDDeployments
+from pdscaler.errors import PdscalerError
+
+T = TypeVar("T")
+
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Which cluster and which namespace a command is about.
+
+    Parameters
+    ----------
+    kubeconfig
+        Path of the kubeconfig; None: as kubectl finds it.
+    context
+        Its context; None: the current one.
+    namespace
+        As given; None: the context's own.
+    """
+
+    kubeconfig: str | None
+    context: str | None
+    namespace: str | None
+
+    @property
+    def home_namespace(self) -> str:
+        """The namespace to look in: as given, else the context's, else the pod's own, else ``default``."""
+        return self.namespace or context_namespace(self.kubeconfig, self.context, os.environ) or "default"
+
+
+def cluster_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Add ``--namespace``, ``--kubeconfig`` and ``--context`` to a command; it gets one ``where: ClusterOptions``."""
+
+    @click.option("-n", "--namespace", help="Namespace; the kubeconfig's own if left out.")
+    @click.option("--kubeconfig", type=click.Path(), help="Kubeconfig file; as kubectl finds it if left out.")
+    @click.option("--context", help="Context of the kubeconfig; the current one if left out.")
+    @functools.wraps(command)
+    def wrapped(namespace: str | None, kubeconfig: str | None, context: str | None, **others: object) -> T:
+        return command(where=ClusterOptions(kubeconfig, context, namespace), **others)
+
+    return wrapped
+
+
+def ask(where: ClusterOptions, question: Callable[[PDDeployments], Awaitable[T]]) -> T:
+    """Connect, put one question to the cluster, and close the connection.
+
+    Raises
+    ------
+    PdscalerError
+        With one line that says what to do: no cluster, no right, no CRD.
+    """
+
+    async def run() -> T:
+        connection = await connect(where.kubeconfig, where.context)
+        async with connection:
+            return await question(PDDeployments(connection))
+
+    try:
+        return asyncio.run(run())
+    except ClusterError as error:
+        raise explained(error) from error
+
+
+async def get_or_list_names(resources: PDDeployments, namespace: str, name: str) -> dict[str, Any]:
+    """Read one PDDeployment; where there is none, the error lists those that exist.
+
+    Raises
+    ------
+    PdscalerError
+        If it does not exist, or the cluster has no such kind.
+    ClusterError
+        As the server says.
+    """
+    try:
+        return await resources.get(namespace, name)
+    except ClusterError as error:
+        if error.reason != NOT_FOUND:
+            raise
+    here = sorted(str(document["metadata"]["name"]) for document in await _list(resources, namespace))
+    problem = f'there is no PDDeployment "{name}" in namespace "{namespace}"'
+    if here:
+        raise PdscalerError(f"{problem}; there: {_some(here)}")
+    try:
+        everywhere = await resources.list()
+    except ClusterError:
+        raise PdscalerError(f"{problem}, nor any other") from None
+    others = sorted(f"{document['metadata']['namespace']}/{document['metadata']['name']}" for document in everywhere)
+    raise PdscalerError(f"{problem}, nor any other; elsewhere: {_some(others) if others else 'none'} (choose with -n)")
+
+
+async def list_all(resources: PDDeployments, namespace: str | None) -> list[dict[str, Any]]:
+    """Read the PDDeployments of one namespace, or (None) of all, ordered by namespace and name."""
+    documents = await _list(resources, namespace)
+    return sorted(documents, key=lambda found: (found["metadata"]["namespace"], found["metadata"]["name"]))
+
+
+async def _list(resources: PDDeployments, namespace: str | None) -> list[dict[str, Any]]:
+    try:
+        return await resources.list(namespace)
+    except ClusterError as error:
+        if error.reason == NOT_FOUND:
+            # A list of a kind that is served is empty, never 404: so the kind itself is missing.
+            raise PdscalerError(
+                "the cluster does not know PDDeployments; install them: pdscaler crd | kubectl apply --server-side -f -"
+            ) from error
+        raise
+
+
+def explained(error: ClusterError) -> PdscalerError:
+    """Add to a cluster's error what a person can do about it."""
+    if error.reason == UNREACHABLE:
+        return PdscalerError(f"{error.message} (choose another cluster with --context or --kubeconfig)")
+    if error.reason == FORBIDDEN:
+        return PdscalerError(f"the cluster refused: {error.message}")
+    return PdscalerError(str(error))
+
+
+def context_namespace(kubeconfig: str | None, context: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the namespace that a kubeconfig's context names; None where it names none or cannot be read."""
+    if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in environ and _POD_NAMESPACE.is_file():
+        return _POD_NAMESPACE.read_text().strip() or None
+    listed = [kubeconfig] if kubeconfig else environ.get("KUBECONFIG", "").split(os.pathsep)
+    files = [Path(path) for path in listed if path] or [Path.home() / ".kube" / "config"]
+    documents = [document for document in map(_mapping, files) if document]
+    chosen = context or next((found["current-context"] for found in documents if found.get("current-context")), None)
+    for document in documents:
+        for entry in document.get("contexts") or []:
+            if isinstance(entry, dict) and entry.get("name") == chosen:
+                return (entry.get("context") or {}).get("namespace")
+    return None
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}  # connecting reports what is wrong with it
+    return document if isinstance(document, dict) else {}
+
+
+def _some(names: list[str], limit: int = 8) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

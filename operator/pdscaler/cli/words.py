@@ -1,0 +1,50 @@
+"""Plain words for the stable words of a status: what limits a pool, and what binds it. May import core only."""
+
+from collections.abc import Mapping
+
+from pdscaler.core.decision import Binding, Limit
+
+LIMITS: Mapping[Limit, str] = {
+    Limit.MIN_REPLICAS: "minReplicas keeps it up",
+    Limit.MAX_REPLICAS: "maxReplicas keeps it down",
+    Limit.MAX_GPUS: "the GPU budget (constraints.maxGPUs) keeps it down",
+    Limit.RATIO: "the ratio of prefill to decode (constraints.ratio) moves it",
+    Limit.SERVICE_TIME_EXCEEDS_SLO: "one request alone misses the target on this engine: more replicas cannot help",
+    Limit.SCALE_UP_STABILIZATION: "scale-up waits for its stabilisation window",
+    Limit.SCALE_DOWN_STABILIZATION: "scale-down waits until the need has been lower for the whole stabilisation window",
+    Limit.SCALE_UP_POLICY: "the scale-up policies let it grow only so fast",
+    Limit.SCALE_DOWN_POLICY: "the scale-down policies let it shrink only so fast",
+    Limit.TOLERANCE: "the change is within the tolerance",
+    Limit.PAUSED: "paused by annotation",
+    Limit.TARGET_UNKNOWN: "the target cannot be read: nothing is changed",
+    Limit.TARGET_AT_ZERO: "the target is at 0 replicas: taken as a deliberate stop",
+    Limit.CAPACITY_PENDING: "ordered replicas are not ready yet: no more are ordered",
+    Limit.ROLLOUT: "a rollout is in progress: no scale-down",
+    Limit.PODS_FAILING: "its pods fail to start: no more are ordered",
+    Limit.NO_DATA: "there are no metrics to go by: it holds",
+    Limit.FALLBACK: "the fallback decides, because the metrics have failed for long",
+}
+
+BINDINGS: Mapping[Binding, str] = {
+    Binding.TTFT: "the TTFT target",
+    Binding.TPOT: "the TPOT target",
+    Binding.KV_MEMORY: "KV memory",
+    Binding.BATCH_SLOTS: "batch slots (maxBatch)",
+    Binding.MIN_REPLICAS: "minReplicas",
+}
+
+
+def limit_words(word: str) -> str:
+    """Explain what limits a pool; a word of another release stays as it is."""
+    try:
+        return LIMITS[Limit(word)]
+    except (ValueError, KeyError):
+        return word
+
+
+def binding_words(word: str) -> str:
+    """Name what decides a pool's required count; a word of another release stays as it is."""
+    try:
+        return BINDINGS[Binding(word)]
+    except (ValueError, KeyError):
+        return word
