@@ -64,6 +64,8 @@ class PoolSizing:
         What decides ``required``.
     explanation
         One line for people: ``queueing: 1 fewer gives 2.07s``.
+    limited_by
+        What kept ``replicas`` away from ``recommended``.
     """
 
     required: float
@@ -73,6 +75,7 @@ class PoolSizing:
     capacity_rps: float
     binding: Binding
     explanation: str
+    limited_by: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,128 @@
+"""Lines for people about a sizing: what binds, what one replica fewer gives, why nothing fits. Imports core only."""
+
+import math
+
+from pdscaler.core.choice import Choice, Space, label
+from pdscaler.core.decision import Binding, Limit
+from pdscaler.core.model import Models, PoolModel
+from pdscaler.core.paper import UTILIZATION_WITHOUT_TARGET
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.slo import Statistic
+from pdscaler.units import format_duration, format_number
+
+LATENCY = {Pool.PREFILL: "TTFT", Pool.DECODE: "TPOT"}
+
+
+def statistic_of(model: PoolModel) -> Statistic:
+    """Return the statistic that a pool's target binds; the mean where there is no target."""
+    return model.target.statistic if model.target is not None else Statistic.MEAN
+
+
+def latency_at(model: PoolModel, replicas: int) -> str:
+    """Return the predicted latency at a count: ``2.07s``, or that the count cannot keep up.
+
+    The words follow "would be" and "gives" alike.
+    """
+    value = model.statistics(replicas).of(statistic_of(model))
+    return "an endless queue" if value is None or math.isinf(value) else format_duration(value)
+
+
+def one_fewer(model: PoolModel, replicas: int) -> str:
+    """Return what one replica fewer would give: ``1 fewer gives 2.07s``."""
+    if replicas <= 1:
+        return "1 is the least"
+    return f"1 fewer gives {latency_at(model, replicas - 1)}"
+
+
+def explain(
+    pool: Pool, models: Models, *, required: float, recommended: int, replicas: int, limited: tuple[Limit, ...]
+) -> str:
+    """Explain one pool's count in one line: ``queueing: 1 fewer gives 2.07s``."""
+    model = models.pools[pool]
+    if model.rate_rps == 0:
+        return "nothing arrives: the minimum"
+    if not model.attainable:
+        return f"{alone(pool, models)}: no count meets the target; {one_fewer(model, replicas)}"
+    if replicas < recommended:
+        limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
+        return f"needs {format_number(required)}, {limits} allows {replicas}: {latency_at(model, replicas)}"
+    if replicas > recommended:
+        limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
+        return f"{limits} asks {replicas}: {recommended} would meet the target"
+    return f"{_bound(models, pool)}: {one_fewer(model, replicas)}"
+
+
+_LIMIT_WORDS = {
+    Limit.MIN_REPLICAS: "minReplicas",
+    Limit.MAX_REPLICAS: "maxReplicas",
+    Limit.MAX_GPUS: "maxGPUs",
+    Limit.RATIO: "the ratio",
+}
+
+
+def _bound(models: Models, pool: Pool) -> str:
+    """Return what binds: ``queueing``, or ``batch 34.3 at 20ms``."""
+    if pool is Pool.PREFILL:
+        return "queueing" if models.prefill.target else f"no TTFT target, load at most {UTILIZATION_WITHOUT_TARGET:.0%}"
+    decode = models.decode
+    batch = decode.largest_batch
+    text = f"batch {format_number(batch)} at {format_duration(decode.line(batch))}"
+    if decode.binding is Binding.KV_MEMORY:
+        return f"KV memory holds {text}"
+    return f"batch limit: {text}" if decode.binding is Binding.BATCH_SLOTS else text
+
+
+def alone(pool: Pool, models: Models) -> str:
+    """Say what one request alone takes, for targets that no count meets."""
+    if pool is Pool.DECODE:
+        return f"one request alone decodes at {format_duration(models.decode.line(1.0))}/token on this engine"
+    prefill = models.prefill
+    pass_text = f"one prompt alone takes {format_duration(prefill.service_s)}"
+    if prefill.overhead_s:
+        pass_text += f" and {format_duration(prefill.overhead_s)} overhead"
+    statistic = statistic_of(prefill)
+    return (
+        pass_text if statistic is Statistic.MEAN else f"{pass_text} ({statistic} {format_duration(prefill.alone_s())})"
+    )
+
+
+def infeasible_reason(
+    models: Models, space: Space, recommended: PerPool[int], required: PerPool[float], choice: Choice
+) -> str:
+    """Return one line on why the plan does not meet the objectives; empty where it does."""
+    parts: list[str] = []
+    for pool, model in models.pools.items():
+        replicas = choice.replicas[pool]
+        if not model.attainable and model.target is not None:
+            parts.append(
+                f"{LATENCY[pool]} {format_duration(model.target.target_s)}{_statistic(model)} cannot be met: "
+                f"{alone(pool, models)}. Best possible: {latency_at(model, replicas)}"
+            )
+        elif recommended[pool] > space.bounds[pool].high:
+            parts.append(
+                f"{pool} needs {format_number(required[pool])} replicas, maxReplicas is {space.bounds[pool].high}: "
+                f"{LATENCY[pool]} {latency_at(model, replicas)}"
+            )
+    if not choice.serves_all:
+        asked = PerPool(space.bounds.prefill.clamp(recommended.prefill), space.bounds.decode.clamp(recommended.decode))
+        rate = models.prefill.rate_rps
+        served = min(rate, *(model.capacity_rps * choice.replicas[pool] for pool, model in models.pools.items()))
+        limits = {limit for _, limits in choice.limited_by.items() for limit in limits}
+        blocks = " and ".join(
+            text
+            for limit, text in (
+                (Limit.RATIO, "the ratio"),
+                (Limit.MAX_GPUS, f"maxGPUs {space.constraints.max_gpus}"),
+            )
+            if limit in limits
+        )
+        parts.append(
+            f"{label(asked)} with {space.cost(asked)} GPUs is needed and {blocks} forbids it; "
+            f"{label(choice.replicas)} serves {format_number(served)} of {format_number(rate)} requests/s "
+            "within the targets"
+        )
+    return "; ".join(parts)
+
+
+def _statistic(model: PoolModel) -> str:
+    return f" ({model.target.statistic})" if model.target and model.target.statistic is not Statistic.MEAN else ""
