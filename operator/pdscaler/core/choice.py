@@ -58,12 +58,16 @@ class Space:
 
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """Yield (prefill, least decode, greatest decode) of every allowed pair, prefill ascending."""
-        decode, budget = self.bounds.decode, self.constraints.max_gpus
-        for prefill in range(self.bounds.prefill.low, self.bounds.prefill.high + 1):
+        first, last = self.bounds.prefill.low, self.bounds.prefill.high
+        least, most = self.bounds.decode.low, self.bounds.decode.high
+        budget, cost_p, cost_d = self.constraints.max_gpus, self.gpus.prefill, self.gpus.decode
+        if budget is not None:
+            last = min(last, (budget - least * cost_d) // cost_p)
+        for prefill in range(first, last + 1):
             low, high = decode_interval(prefill, self.constraints)
-            low, high = max(low, decode.low), decode.high if high is None else min(high, decode.high)
+            low, high = max(low, least), most if high is None else min(high, most)
             if budget is not None:
-                high = min(high, (budget - prefill * self.gpus.prefill) // self.gpus.decode)
+                high = min(high, (budget - prefill * cost_p) // cost_d)
             if low <= high:
                 yield prefill, low, high
 
