@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,14 @@ def fresh_namespace(plane: ControlPlane) -> Namespace:
 
 
 def deployment(
-    name: str, *, replicas: int = 1, gpus: int = 0, annotations: dict[str, str] | None = None, **labels: str
+    name: str,
+    *,
+    replicas: int = 1,
+    gpus: int = 0,
+    annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a Deployment of fake engine pods; its annotations (kwok's delays) and labels go to the pod template."""
-    marks = {"app": name, **{key.replace("__", "/"): value for key, value in labels.items()}}
     container: dict[str, Any] = {"name": "engine", "image": "registry.invalid/engine:1"}
     if gpus:
         container["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
@@ -53,7 +57,7 @@ def deployment(
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": marks, "annotations": annotations or {}},
+                "metadata": {"labels": {"app": name, **(labels or {})}, "annotations": dict(annotations or {})},
                 "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
             },
         },
