@@ -1,4 +1,4 @@
-"""``spec.prefill`` and ``spec.decode``: target, bounds, cost and profile of a pool. May import only pydantic and base."""
+"""``spec.prefill`` and ``spec.decode``: target, bounds, cost, profile of a pool. May import only pydantic and api."""
 
 from typing import Annotated, Self
 

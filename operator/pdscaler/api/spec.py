@@ -1,4 +1,4 @@
-"""``spec`` of a PDDeployment: the blocks put together, and the rules between them. May import only pydantic, core, api."""
+"""``spec`` of a PDDeployment: the blocks put together, and the rules between them. May import pydantic, core, api."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -72,7 +72,7 @@ class SizingModelSpec(Model):
     )
     calibration: Annotated[Calibration, BeforeValidator(_quoted_off)] = Field(
         default=Calibration.AUTO,
-        description='Auto: corrected from live data as soon as a release can; today the same as "Off" (quote it in YAML).',
+        description='Auto: corrected from live data once a release can; today the same as "Off" (quote it in YAML).',
     )
 
 

@@ -43,18 +43,18 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Word = Annotated[str, BeforeValidator(_clip_text(64)), Field(max_length=64)]
+Word = Annotated[str, Field(max_length=64), BeforeValidator(_clip_text(64))]
 """A stable word or a short figure with its unit."""
-Line = Annotated[str, BeforeValidator(_clip_text(512)), Field(max_length=512)]
+Line = Annotated[str, Field(max_length=512), BeforeValidator(_clip_text(512))]
 """One line for people."""
-Message = Annotated[str, BeforeValidator(_clip_text(4096)), Field(max_length=4096)]
+Message = Annotated[str, Field(max_length=4096), BeforeValidator(_clip_text(4096))]
 """A condition's message."""
 Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 """An RFC 3339 time."""
 Figure = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_finite)]
 """A rounded number; what is not finite is not known."""
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Words = Annotated[tuple[Word, ...], BeforeValidator(_clip_list(16)), Field(max_length=16)]
+Words = Annotated[tuple[Word, ...], Field(max_length=16), BeforeValidator(_clip_list(16))]
 
 
 class StatusModel(Model):
@@ -122,7 +122,7 @@ class WorkloadStatus(StatusModel):
     prefix_hit_ratio: Figure = None
     window: Word | None = None
     observed_at: Time | None = None
-    alternatives: Annotated[dict[str, Line], BeforeValidator(_clip_map(32)), Field(max_length=32)] = Field(
+    alternatives: Annotated[dict[str, Line], Field(max_length=32), BeforeValidator(_clip_map(32))] = Field(
         default_factory=dict, description="Which metric answered each query."
     )
 
@@ -199,11 +199,11 @@ class PoolMemoryStatus(StatusModel):
 
     recommendations: Annotated[
         tuple[RecommendationMemory, ...],
-        BeforeValidator(_clip_list(MAX_RECOMMENDATIONS)),
         Field(max_length=MAX_RECOMMENDATIONS),
+        BeforeValidator(_clip_list(MAX_RECOMMENDATIONS)),
     ] = ()
     events: Annotated[
-        tuple[EventMemory, ...], BeforeValidator(_clip_list(MAX_EVENTS)), Field(max_length=MAX_EVENTS)
+        tuple[EventMemory, ...], Field(max_length=MAX_EVENTS), BeforeValidator(_clip_list(MAX_EVENTS))
     ] = ()
 
 
@@ -241,7 +241,7 @@ class PDDeploymentStatus(StatusModel):
     prediction: PredictionStatus | None = None
     limited_by: Words = ()
     decisions: Annotated[
-        tuple[DecisionStatus, ...], BeforeValidator(_clip_list(MAX_DECISIONS)), Field(max_length=MAX_DECISIONS)
+        tuple[DecisionStatus, ...], Field(max_length=MAX_DECISIONS), BeforeValidator(_clip_list(MAX_DECISIONS))
     ] = Field(default=(), description="The last decisions, newest first.")
     memory: MemoryStatus | None = None
 

@@ -1,0 +1,156 @@
+"""The text of ``pdscaler plan``: the answer first, then why, then what would change it. May import core, units, cli."""
+
+import math
+import textwrap
+
+from pdscaler.cli.output import aligned, strong
+from pdscaler.core.decision import Prediction, SizingResult, WhatIf
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.sizing import NextChange
+from pdscaler.core.slo import LatencyTarget, Statistic
+from pdscaler.core.spec import SizingSpec
+from pdscaler.core.workload import WorkloadStats
+from pdscaler.units import format_duration, format_number
+
+WIDTH = 119
+_LABEL = 14
+
+
+def plan_table(
+    spec: SizingSpec,
+    workload: WorkloadStats,
+    result: SizingResult,
+    changes: PerPool[NextChange],
+    notes: tuple[str, ...],
+) -> str:
+    """Return the answer for people, below 120 columns."""
+    lines = _headline(spec, workload, result)
+    lines += ["", *_pool_lines(spec, result), ""]
+    lines += _labelled("next change", _next_change(changes))
+    lines += _labelled("one less", _one_less(spec, result))
+    lines += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by))
+    for index, note in enumerate(notes):
+        lines += _labelled("notes" if index == 0 else "", note, wrapped=True)
+    return "\n".join(lines)
+
+
+def _headline(spec: SizingSpec, workload: WorkloadStats, result: SizingResult) -> list[str]:
+    load = _load(workload)
+    if not result.feasible:
+        reason = textwrap.wrap(f"no plan: {result.infeasible_reason}", WIDTH)
+        best = f"{spec.name}: best within the constraints {result.label}, {result.gpus} GPUs"
+        return [strong(reason[0], "red"), *reason[1:], "", _left_and_right(best, load)]
+    answer = f"{spec.name}: {result.label}, {result.gpus} GPUs"
+    return [strong(answer) + _left_and_right(answer, load)[len(answer) :]]
+
+
+def _left_and_right(left: str, right: str) -> str:
+    if len(left) + len(right) + 3 > WIDTH:
+        return f"{left}\n  {right}"
+    return left + " " * max(3, 51 - len(left)) + right
+
+
+def _load(workload: WorkloadStats) -> str:
+    rate, isl, osl = workload.arrival_rate_rps, workload.isl, workload.osl
+    if isl is None or osl is None:
+        return f"{format_number(rate)} requests/s"
+    million = rate * 60 * (isl.mean_tokens + osl.mean_tokens) / 1e6
+    lengths = f"{format_number(isl.mean_tokens, 4)} in + {format_number(osl.mean_tokens, 4)} out"
+    return f"{format_number(rate)} requests/s × ({lengths}) = {format_number(million)} M tokens/min"
+
+
+def _pool_lines(spec: SizingSpec, result: SizingResult) -> list[str]:
+    rows = [("", "replicas", "needed", "load", "at this plan", "target", "what binds")]
+    for pool, sizing in result.pools.items():
+        target = _target(spec, pool)
+        rows.append(
+            (
+                pool.value,
+                str(sizing.replicas),
+                format_number(sizing.required),
+                f"{format_number(sizing.utilization * 100, 2)} %" if math.isfinite(sizing.utilization) else "–",
+                f"{_name(pool)} {_word(target)} {_latency(result.predicted, pool, target)}",
+                "–" if target is None else f"{format_duration(target.target_s)} ({_word(target)})",
+                sizing.explanation,
+            )
+        )
+    lines = aligned(rows)
+    if max(map(len, lines)) <= WIDTH:
+        return lines
+    # A long explanation goes below its row instead of beyond the edge.
+    short = aligned([row[:-1] for row in rows])
+    texts = [row[-1] for row in rows]
+    below = ([f"  {'':{_LABEL}}{part}" for part in textwrap.wrap(text, WIDTH - _LABEL - 2)] for text in texts[1:])
+    return [short[0], *(line for row, extra in zip(short[1:], below, strict=True) for line in (row, *extra))]
+
+
+def _next_change(changes: PerPool[NextChange]) -> str:
+    parts = []
+    ups = [(change.up_rps, pool, change.up_replicas) for pool, change in changes.items() if change.up_rps is not None]
+    downs = [
+        (change.down_rps, pool, change.down_replicas) for pool, change in changes.items() if change.down_rps is not None
+    ]
+    if ups:
+        rate, pool, count = min(ups)
+        parts.append(f"at {format_number(rate)} requests/s {pool.value} needs {count}")
+    if downs:
+        rate, pool, count = max(downs)
+        parts.append(f"below {format_number(rate)} {pool.value} {count} suffices")
+    return ";  ".join(parts)
+
+
+def _one_less(spec: SizingSpec, result: SizingResult) -> str:
+    """Say what one replica less of either pool would give."""
+    start = PerPool(result.pools.prefill.replicas, result.pools.decode.replicas)
+    parts = []
+    for pool in Pool:
+        other = _neighbour(result, start, pool)
+        if other is not None:
+            target = _target(spec, pool)
+            value = _value(other.predicted, pool, target)
+            text = f"{other.prefill}P{other.decode}D: {_name(pool)} {_latency(other.predicted, pool, target)}"
+            parts.append(text + _over(value, target))
+    return "      ".join(parts)
+
+
+def _neighbour(result: SizingResult, start: PerPool[int], pool: Pool) -> WhatIf | None:
+    wanted = start.replace(pool, start[pool] - 1)
+    return next(
+        (other for other in result.what_if if (other.prefill, other.decode) == (wanted.prefill, wanted.decode)), None
+    )
+
+
+def _over(value: float | None, target: LatencyTarget | None) -> str:
+    if value is None or target is None or not math.isfinite(value) or value <= target.target_s:
+        return ""
+    return f" (over by {format_number((value / target.target_s - 1) * 100, 2)} %)"
+
+
+def _target(spec: SizingSpec, pool: Pool) -> LatencyTarget | None:
+    return spec.slo.ttft if pool is Pool.PREFILL else spec.slo.tpot
+
+
+def _value(predicted: Prediction, pool: Pool, target: LatencyTarget | None) -> float | None:
+    latency = predicted.ttft_s if pool is Pool.PREFILL else predicted.tpot_s
+    return latency.of(Statistic.MEAN if target is None else target.statistic)
+
+
+def _latency(predicted: Prediction, pool: Pool, target: LatencyTarget | None) -> str:
+    value = _value(predicted, pool, target)
+    return "unbounded (the queue grows)" if value is not None and math.isinf(value) else format_duration(value)
+
+
+def _name(pool: Pool) -> str:
+    return "TTFT" if pool is Pool.PREFILL else "TPOT"
+
+
+def _word(target: LatencyTarget | None) -> str:
+    statistic = Statistic.MEAN if target is None else target.statistic
+    return "mean" if statistic is Statistic.MEAN else statistic.value
+
+
+def _labelled(label: str, text: str, *, wrapped: bool = False) -> list[str]:
+    if not text:
+        return []
+    parts = textwrap.wrap(text, WIDTH - _LABEL - 2) if wrapped or len(text) > WIDTH - _LABEL - 2 else [text]
+    return [f"  {label if index == 0 else '':{_LABEL}}{part}" for index, part in enumerate(parts)]
