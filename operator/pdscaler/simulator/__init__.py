@@ -4,11 +4,13 @@
 ``traces.py``       recorded requests: the formats, scaling the rate, statistics
 ``rows.py``         one line of a trace file to one request, with errors that name file and line
 ``workload.py``     synthetic requests in phases
+``load.py``         what an emulator is to serve: requests, and the segments they belong to
 ``exposition.py``   the Prometheus metrics of an emulated engine and of the front door
 ``histograms.py``   the histogram that the expositions are made of, and the bucket bounds of vLLM and llm-d
 ``emulator.py``     the event simulation on the wall clock
 ``statistics.py``   what happened in the last seconds, and the summary
 ``records.py``      one line of CSV for each finished request
+``summary.py``      what an emulation came to, for people
 ``http.py``         the emulator's HTTP interface
 ==================  =========================================================================================
 

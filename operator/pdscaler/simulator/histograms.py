@@ -1,4 +1,4 @@
-"""The histogram that the expositions are made of, and the bucket bounds of vLLM and llm-d. May import prometheus_client.
+"""The histogram of the expositions, and the bucket bounds of vLLM and llm-d. May import prometheus_client.
 
 prometheus_client's own Histogram takes one observation at a time and adds ``_created`` series; an emulated engine
 observes a whole answer's tokens at once and exposes exactly the series that the real one has.
@@ -6,8 +6,6 @@ observes a whole answer's tokens at once and exposes exactly the series that the
 
 from bisect import bisect_left
 from collections.abc import Sequence
-
-from prometheus_client.utils import floatToGoString
 
 MAX_MODEL_LENGTH = 131_072
 """Longest request of the emulated model, tokens; vLLM derives its token bounds from it."""
@@ -73,7 +71,7 @@ class Histogram:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self._labels = [*(floatToGoString(bound) for bound in bounds), "+Inf"]
+        self._labels = [*map(str, bounds), "+Inf"]
         self._counts = [0] * len(self._labels)
         self.count = 0
         self.sum = 0.0
