@@ -1,0 +1,129 @@
+"""A proxy in front of the API server that lets a test act between two requests of a client.
+
+It speaks plain HTTP on loopback to the client and TLS to the API server, passes watches through as they come, and calls
+the test's hook before it forwards a request.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "upgrade", "te", "trailer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client is about to ask."""
+
+    method: str
+    path: str
+
+    @property
+    def writes_scale(self) -> bool:
+        """Whether it changes the replicas of a target."""
+        return self.method in {"PATCH", "PUT"} and self.path.endswith("/scale")
+
+
+Hook = Callable[[Request], int | None]
+"""Called in a thread before a request is forwarded; an HTTP status is answered instead of forwarding."""
+
+
+class ApiProxy:
+    """Forwards to the server of a kubeconfig while its ``with`` block runs.
+
+    Parameters
+    ----------
+    kubeconfig
+        Whose server and token are used.
+    hook
+        Called before each request is forwarded.
+    """
+
+    def __init__(self, kubeconfig: Path, hook: Hook) -> None:
+        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        self._document = document
+        self._upstream = document["clusters"][0]["cluster"]["server"]
+        self._hook = hook
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def kubeconfig(self, path: Path) -> Path:
+        """Write a kubeconfig that goes through the proxy, with the same user, and return its path."""
+        document = dict(self._document)
+        name = document["clusters"][0]["name"]
+        document["clusters"] = [{"name": name, "cluster": {"server": f"http://127.0.0.1:{self._port}"}}]
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path
+
+    async def _start(self) -> None:
+        # Loopback to the test's own API server: what is tested is what passes, not its certificate.
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_route("*", "/{path:.*}", self._forward)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        assert self._runner is not None
+        assert self._session is not None
+        await self._session.close()
+        await self._runner.cleanup()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        assert self._session is not None
+        status = await asyncio.to_thread(self._hook, Request(request.method, request.path))
+        if status is not None:
+            return web.json_response(
+                {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "injected"},
+                status=status,
+            )
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        async with self._session.request(
+            request.method,
+            self._upstream + request.path_qs,
+            headers=headers,
+            data=await request.read(),
+            auto_decompress=False,
+        ) as upstream:
+            response = web.StreamResponse(
+                status=upstream.status,
+                headers={key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP},
+            )
+            await response.prepare(request)
+            try:
+                async for chunk in upstream.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+            except (aiohttp.ClientError, ConnectionError):
+                pass  # the client ended its watch, or the test ended the proxy
+            return response
