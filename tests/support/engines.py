@@ -206,7 +206,7 @@ def _handler(engines: ScriptedEngines) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(payload)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        def log_message(self, *_: object) -> None:
             pass
 
     return Handler

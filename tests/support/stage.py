@@ -98,7 +98,7 @@ class Stage:
         number = len(self.operators)
         path = self.run_dir / f"operator-{number}.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [sys.executable, "-m", "pdscaler", "run", "--config", path]
+        command = [sys.executable, "-m", "pdscaler", "run", "--config", str(path)]
         process = self.plane.processes.start(f"{self.namespace}-operator-{number}", command)
         self.operators.append(process)
         return process

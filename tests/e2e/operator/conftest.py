@@ -20,7 +20,7 @@ RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterR
 @pytest.fixture(scope="session")
 def chart_account(control_plane: ControlPlane, tools: Tools) -> Path:
     """A kubeconfig of the chart's service account, with the rights that the chart's templates grant."""
-    command = [tools["helm"], "template", "pdscaler", CHART, "--namespace", SYSTEM]
+    command = [str(tools["helm"]), "template", "pdscaler", str(CHART), "--namespace", SYSTEM]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     documents = [document for document in yaml.safe_load_all(rendered) if document and document["kind"] in RIGHTS]
     control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *documents)
