@@ -39,6 +39,7 @@ class Limit(StrEnum):
     TARGET_AT_ZERO = "TargetAtZero"
     CAPACITY_PENDING = "CapacityPending"
     ROLLOUT = "RolloutInProgress"
+    PODS_TERMINATING = "PodsTerminating"
     PODS_FAILING = "PodsFailing"
     NO_DATA = "NoData"
     FALLBACK = "Fallback"

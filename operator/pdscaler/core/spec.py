@@ -123,3 +123,5 @@ class ScalingSpec:
     sizing: SizingSpec
     fallback: Fallback = field(default_factory=Fallback)
     window_s: float = 180.0
+    evaluation_period_s: float = 15.0
+    """The forecast looks ahead by the longer start-up plus one period."""

@@ -1,0 +1,243 @@
+"""One evaluation: freezes, forecast, sizing, constraints, behaviour, a decision with its reasons. Imports core only.
+
+Pure: the clock is an argument, the next evaluation's memory is part of the answer, and the simulator calls the same
+function as the controller.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from pdscaler.core.behavior import forget_order, remember, seed
+from pdscaler.core.decision import (
+    Decision,
+    Limit,
+    Outcome,
+    PlanInputs,
+    PlanState,
+    PoolDecision,
+    Prediction,
+    SizingResult,
+)
+from pdscaler.core.health import after_data, after_failure, read
+from pdscaler.core.moves import Move, blind_move, planned_move
+from pdscaler.core.order import Order
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.reasons import limits_text, need_text, no_data_text
+from pdscaler.core.situation import Situation
+from pdscaler.core.sizing import predict, size
+from pdscaler.core.spec import FallbackBehavior, ScalingSpec
+from pdscaler.core.workload import NoData, WorkloadStats
+from pdscaler.errors import InvalidInputError
+
+Forecaster = Callable[[WorkloadStats, float], WorkloadStats]
+"""From the observed workload and a horizon, seconds, to the workload expected at the horizon."""
+
+
+def plan(spec: ScalingSpec, inputs: PlanInputs, state: PlanState, now_s: float, forecaster: Forecaster) -> Decision:
+    """Decide what both pools shall have.
+
+    Parameters
+    ----------
+    spec
+        The whole PDDeployment.
+    inputs
+        Telemetry, targets and pauses, as they are now.
+    state
+        What the previous evaluation handed over.
+    now_s
+        Seconds since the epoch.
+    forecaster
+        Expected workload at the horizon: the longer start-up plus one period.
+
+    Returns
+    -------
+    Decision
+        With the state for the next evaluation, in which the orders count as written; see :func:`without_orders`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the spec contradicts itself.
+
+    Notes
+    -----
+    Laws: unknown never lowers a count, nor touches the other pool; the sum of the present orders and the growth never
+    exceeds the budget; a direction never flips within an evaluation; constant load settles.
+    """
+    _check(spec)
+    situation = Situation.of(spec, inputs, now_s)
+    reading = read(inputs.telemetry, state)
+    if reading.workload is None:
+        assert reading.missing is not None
+        return _blind(situation, after_failure(state, spec.fallback), reading.missing)
+    state = after_data(state, reading.workload, spec.window_s, now_s)
+    horizon_s = max(limits.startup_s for _, limits in spec.sizing.limits.items()) + spec.evaluation_period_s
+    return _sighted(situation, state, forecaster(reading.workload, horizon_s))
+
+
+def resume(state: PlanState, current: PerPool[int | None], now_s: float) -> PlanState:
+    """Return the state to go on with after a restart: the windows are seeded with the current counts of now.
+
+    So a restart causes no burst of scale-down, as with HPA. A fallback that was active needs a full fresh window again.
+    """
+    pools = PerPool(
+        *(
+            state.pools[pool] if count is None else seed(state.pools[pool], count, now_s)
+            for pool, count in current.items()
+        )
+    )
+    return replace(state, pools=pools, healthy_since_s=None)
+
+
+def without_orders(decision: Decision, pools: Collection[Pool]) -> PlanState:
+    """Return the decision's state as it is where the orders of ``pools`` were not written.
+
+    They were refused, or were recommendations only. Otherwise the rate limits of the policies would count changes that
+    never happened.
+    """
+    memory = decision.state.pools
+    for pool in pools:
+        memory = memory.replace(pool, forget_order(memory[pool], decision.at_s))
+    return replace(decision.state, pools=memory)
+
+
+def _check(spec: ScalingSpec) -> None:
+    fallback = spec.fallback
+    if fallback.behavior is not FallbackBehavior.HOLD and fallback.replicas is None:
+        raise InvalidInputError("spec.fallback.replicas", f"is needed by behavior {fallback.behavior}")
+
+
+def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats) -> Decision:
+    """Decide with data."""
+    spec, now_s = situation.spec, situation.now_s
+    limits = spec.sizing.limits
+    sizing = size(spec.sizing, workload, situation.current)
+    moves = PerPool(
+        *(
+            planned_move(
+                sizing.pools[pool], freeze, state.pools[pool], limits[pool], now_s, recovering=state.fallback_active
+            )
+            for pool, freeze in situation.freezes.items()
+        )
+    )
+    capacity = sizing.pools.map(
+        lambda answer: 1 / (answer.required if 0 < answer.required < math.inf else answer.recommended)
+    )
+    orders = situation.settle(moves, capacity, state, sizing)
+    pools = PerPool(*(_planned_pool(situation, pool, move, orders[pool], (sizing, workload)) for pool in Pool))
+    memory = PerPool(
+        *(
+            move.memory
+            if move.wanted is None
+            else remember(move.memory, limits[pool].behavior, move.wanted, pools[pool].change, now_s)
+            for pool, move in moves.items()
+        )
+    )
+    return Decision(
+        at_s=now_s,
+        outcome=Outcome.PLANNED,
+        pools=pools,
+        workload=workload,
+        telemetry=situation.inputs.telemetry,
+        predicted=_predicted(spec, workload, pools, sizing),
+        sizing=sizing,
+        state=replace(state, pools=memory),
+    )
+
+
+def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
+    """Decide without data: hold within the bounds, or apply the fallback to both pools at once."""
+    fallback, limits = situation.spec.fallback, situation.spec.sizing.limits
+    applies = fallback.behavior is not FallbackBehavior.HOLD and state.telemetry_failures >= fallback.failure_threshold
+    counts: dict[Pool, int | None] = dict.fromkeys(Pool)
+    if applies and fallback.replicas is not None:
+        for pool, count in fallback.replicas.items():
+            present = situation.freezes[pool].current or 0
+            counts[pool] = max(count, present) if fallback.behavior is FallbackBehavior.HOLD_OR_HIGHER else count
+    moves = PerPool(
+        *(
+            blind_move(freeze, state.pools[pool], limits[pool], counts[pool])
+            for pool, freeze in situation.freezes.items()
+        )
+    )
+    orders = situation.settle(moves, moves.map(lambda move: 1 / max(1, move.desired or 1)), state, None)
+    return Decision(
+        at_s=situation.now_s,
+        outcome=Outcome.FALLBACK if applies else Outcome.HELD,
+        pools=PerPool(
+            *(_blind_pool(situation, pool, move, orders[pool], (missing, state.telemetry_failures)) for pool in Pool)
+        ),
+        workload=None,
+        telemetry=missing,
+        predicted=None,
+        sizing=None,
+        state=state,
+    )
+
+
+def _planned_pool(
+    situation: Situation, pool: Pool, move: Move, order: Order, sized: tuple[SizingResult, WorkloadStats]
+) -> PoolDecision:
+    sizing, workload = sized
+    answer, limits = sizing.pools[pool], situation.spec.sizing.limits[pool]
+    desired = None if move.desired is None else order.desired
+    applied = move.limits if desired is None else order.limits
+    reason = need_text(pool, sizing, workload, situation.spec.sizing.slo)
+    if desired is None:
+        reason = f"{move.blocks[0].message}; {reason}"
+    elif desired != answer.recommended:
+        verb = "stays" if desired == order.current else "goes to"
+        held = limits_text(applied, move.blocks, limits)
+        reason = f"{reason}; {verb} {desired}" + (f": {held}" if held else "")
+    return PoolDecision(
+        current=situation.freezes[pool].current,
+        ready=situation.ready(pool),
+        required=answer.required,
+        recommended=answer.recommended,
+        desired=desired,
+        utilization=answer.required / desired if desired else None,
+        binding=answer.binding,
+        limited_by=applied,
+        reason=reason,
+    )
+
+
+def _blind_pool(situation: Situation, pool: Pool, move: Move, order: Order, failed: tuple[NoData, int]) -> PoolDecision:
+    missing, failures = failed
+    desired = None if move.desired is None else order.desired
+    applied = move.limits if desired is None else order.limits
+    reason = no_data_text(missing)
+    if desired is None:
+        reason = f"{move.blocks[0].message}; {reason}"
+    else:
+        fallback, limits = situation.spec.fallback, situation.spec.sizing.limits[pool]
+        held = limits_text((limit for limit in applied if limit is not Limit.FALLBACK), move.blocks, limits)
+        what = f"holds {desired}" if desired == order.current else f"goes to {desired}"
+        if Limit.FALLBACK in applied:
+            what = f"fallback {fallback.behavior} after {failures} failures: {desired}"
+        reason = f"{reason}; {what}" + (f" ({held})" if held else "")
+    return PoolDecision(
+        current=situation.freezes[pool].current,
+        ready=situation.ready(pool),
+        required=None,
+        recommended=None,
+        desired=desired,
+        utilization=None,
+        binding=None,
+        limited_by=applied,
+        reason=reason,
+    )
+
+
+def _predicted(
+    spec: ScalingSpec, workload: WorkloadStats, pools: PerPool[PoolDecision], sizing: SizingResult
+) -> Prediction | None:
+    """Predict at the desired counts, or at the present ones of a pool that is left alone; None where unknown."""
+    counts = [pool.current if pool.desired is None else pool.desired for _, pool in pools.items()]
+    prefill, decode = counts
+    if not prefill or not decode:
+        return None
+    if (prefill, decode) == (sizing.pools.prefill.replicas, sizing.pools.decode.replicas):
+        return sizing.predicted
+    return predict(spec.sizing, workload, PerPool(prefill, decode))

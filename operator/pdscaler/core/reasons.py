@@ -1,0 +1,69 @@
+"""One line for people on what was decided for a pool, and why. Imports core and units only."""
+
+import math
+from collections.abc import Iterable
+
+from pdscaler.core.decision import Limit, SizingResult
+from pdscaler.core.explain import LATENCY
+from pdscaler.core.freeze import Block
+from pdscaler.core.pools import Pool
+from pdscaler.core.slo import LatencyStatistics, Slo, Statistic
+from pdscaler.core.spec import PoolLimits
+from pdscaler.core.workload import NoData, WorkloadStats
+from pdscaler.units import format_duration, format_number
+
+
+def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Slo) -> str:
+    """Say what the load needs: ``18 requests/s need 2.61 replicas; TTFT at 2 would be 1.9s``."""
+    answer = sizing.pools[pool]
+    if workload.arrival_rate_rps == 0:
+        return "nothing arrives: the minimum is enough"
+    rate = f"{format_number(workload.arrival_rate_rps)} requests/s"
+    if math.isinf(answer.required):
+        return f"{rate}: {answer.explanation}"
+    text = f"{rate} need {format_number(answer.required)} replicas"
+    fewer = answer.replicas - 1
+    for neighbour in sizing.what_if:
+        count, other = (
+            (neighbour.prefill, neighbour.decode) if pool is Pool.PREFILL else (neighbour.decode, neighbour.prefill)
+        )
+        if count == fewer and other == sizing.pools[pool.other].replicas:
+            return f"{text}; {_latency(pool, neighbour.predicted.ttft_s, neighbour.predicted.tpot_s, slo, fewer)}"
+    return text
+
+
+def _latency(pool: Pool, ttft_s: LatencyStatistics, tpot_s: LatencyStatistics, slo: Slo, count: int) -> str:
+    target = slo.ttft if pool is Pool.PREFILL else slo.tpot
+    statistic = target.statistic if target is not None else Statistic.MEAN
+    value_s = (ttft_s if pool is Pool.PREFILL else tpot_s).of(statistic)
+    if value_s is None or math.isinf(value_s):
+        return f"{count} cannot keep up"
+    return f"{LATENCY[pool]} at {count} would be {format_duration(value_s)}"
+
+
+def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLimits) -> str:
+    """Say what stands between the need and the order; empty where nothing does."""
+    behavior = bounds.behavior
+    blocked = {block.limit: block.message for block in blocks}
+    words = {
+        Limit.MIN_REPLICAS: f"minReplicas {bounds.min_replicas}",
+        Limit.MAX_REPLICAS: f"maxReplicas {bounds.max_replicas}",
+        Limit.MAX_GPUS: "maxGPUs",
+        Limit.RATIO: "the P:D ratio",
+        Limit.SCALE_UP_STABILIZATION: f"stabilisation {format_duration(behavior.scale_up.stabilization_window_s)}",
+        Limit.SCALE_DOWN_STABILIZATION: f"stabilisation {format_duration(behavior.scale_down.stabilization_window_s)}",
+        Limit.SCALE_UP_POLICY: "the scale-up policy",
+        Limit.SCALE_DOWN_POLICY: "the scale-down policy",
+        Limit.TOLERANCE: "the tolerance",
+        Limit.FALLBACK: "the fallback, until a full window of fresh data has passed",
+    }
+    return ", ".join(
+        blocked.get(limit, words.get(limit, limit.value))
+        for limit in limits
+        if limit not in (Limit.SERVICE_TIME_EXCEEDS_SLO, Limit.NO_DATA)
+    )
+
+
+def no_data_text(missing: NoData) -> str:
+    """Say why nothing can be said: ``NoData: query "arrivals" returned nothing``."""
+    return f"{missing.reason}: {missing.message}" if missing.message else str(missing.reason)
