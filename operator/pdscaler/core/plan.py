@@ -125,7 +125,9 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats) ->
         lambda answer: 1 / (answer.required if 0 < answer.required < math.inf else answer.recommended)
     )
     orders = situation.settle(moves, capacity, state, sizing)
-    pools = PerPool(*(_planned_pool(situation, pool, move, orders[pool], (sizing, workload)) for pool in Pool))
+    pools = PerPool(
+        *(_planned_pool(situation, pool, move, orders[pool], (sizing, workload)) for pool, move in moves.items())
+    )
     memory = PerPool(
         *(
             move.memory
@@ -166,7 +168,10 @@ def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
         at_s=situation.now_s,
         outcome=Outcome.FALLBACK if applies else Outcome.HELD,
         pools=PerPool(
-            *(_blind_pool(situation, pool, move, orders[pool], (missing, state.telemetry_failures)) for pool in Pool)
+            *(
+                _blind_pool(situation, pool, move, orders[pool], (missing, state.telemetry_failures))
+                for pool, move in moves.items()
+            )
         ),
         workload=None,
         telemetry=missing,
