@@ -126,7 +126,8 @@ def _bounds(kind: str, value: object, context: Mapping[str, Any]) -> str:
     }
     if kind not in texts:
         return f"{show(value)} cannot be used ({kind.replace('_', ' ')})"
-    return texts[kind].format(**{**context, "value": show(value)})
+    limits = {key: f"{entry:g}" if isinstance(entry, float) else entry for key, entry in context.items()}
+    return texts[kind].format(**{**limits, "value": show(value)})
 
 
 def _unknown_field(location: list[int | str], model: type[BaseModel]) -> str:

@@ -14,8 +14,11 @@ from pdscaler.errors import InvalidInputError
 MAX_BYTES = 4 * 1024 * 1024
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen at run time
-    """YAML without times and without repeated keys."""
+class _Loader(yaml.SafeLoader):
+    """YAML without times and without repeated keys.
+
+    Not the C loader: it overflows the stack, and ends the process, where a document nests deeply.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
