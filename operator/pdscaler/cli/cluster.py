@@ -17,7 +17,7 @@ import yaml
 from pdscaler.cluster.connection import connect
 from pdscaler.cluster.errors import FORBIDDEN, NOT_FOUND, UNREACHABLE, ClusterError
 from pdscaler.cluster.resources import PDDeployments
-from pdscaler.errors import PdscalerError
+from pdscaler.errors import InvalidInputError, PdscalerError
 
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ def ask(where: ClusterOptions, question: Callable[[PDDeployments], Awaitable[T]]
     PdscalerError
         With one line that says what to do: no cluster, no right, no CRD.
     """
+    require_cluster(where.kubeconfig, where.context, os.environ)
 
     async def run() -> T:
         connection = await connect(where.kubeconfig, where.context)
@@ -137,17 +138,49 @@ def explained(error: ClusterError) -> PdscalerError:
 
 def context_namespace(kubeconfig: str | None, context: str | None, environ: Mapping[str, str]) -> str | None:
     """Return the namespace that a kubeconfig's context names; None where it names none or cannot be read."""
-    if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in environ and _POD_NAMESPACE.is_file():
+    if kubeconfig is None and context is None and _in_pod(environ):
         return _POD_NAMESPACE.read_text().strip() or None
-    listed = [kubeconfig] if kubeconfig else environ.get("KUBECONFIG", "").split(os.pathsep)
-    files = [Path(path) for path in listed if path] or [Path.home() / ".kube" / "config"]
-    documents = [document for document in map(_mapping, files) if document]
+    documents = [_mapping(path) for path in kubeconfig_files(kubeconfig, environ)]
     chosen = context or next((found["current-context"] for found in documents if found.get("current-context")), None)
-    for document in documents:
-        for entry in document.get("contexts") or []:
-            if isinstance(entry, dict) and entry.get("name") == chosen:
-                return (entry.get("context") or {}).get("namespace")
-    return None
+    settings = _contexts(documents).get(str(chosen)) or {}
+    return settings.get("namespace")
+
+
+def require_cluster(kubeconfig: str | None, context: str | None, environ: Mapping[str, str]) -> None:
+    """Check that there is a kubeconfig with the context, before the client fails in its own words.
+
+    Raises
+    ------
+    InvalidInputError
+        If no kubeconfig exists, or it has no such context: then it lists those it has.
+    """
+    if kubeconfig is None and context is None and _in_pod(environ):
+        return
+    files = kubeconfig_files(kubeconfig, environ)
+    if not any(path.is_file() for path in files):
+        looked = ", ".join(str(path) for path in files)
+        raise InvalidInputError(
+            "", f"no cluster to ask: there is no kubeconfig at {looked} (name one with --kubeconfig)"
+        )
+    contexts = _contexts([_mapping(path) for path in files])
+    if context is not None and context not in contexts:
+        there = _some(sorted(contexts)) if contexts else "none"
+        raise InvalidInputError("--context", f'there is no context "{context}"; there: {there}')
+
+
+def kubeconfig_files(kubeconfig: str | None, environ: Mapping[str, str]) -> list[Path]:
+    """Return where a kubeconfig is looked for: as given, else ``$KUBECONFIG``, else ``~/.kube/config``."""
+    listed = [kubeconfig] if kubeconfig else environ.get("KUBECONFIG", "").split(os.pathsep)
+    return [Path(path) for path in listed if path] or [Path.home() / ".kube" / "config"]
+
+
+def _contexts(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    entries = [entry for document in documents for entry in document.get("contexts") or [] if isinstance(entry, dict)]
+    return {str(entry.get("name")): entry.get("context") or {} for entry in reversed(entries)}
+
+
+def _in_pod(environ: Mapping[str, str]) -> bool:
+    return "KUBERNETES_SERVICE_HOST" in environ and _POD_NAMESPACE.is_file()
 
 
 def _mapping(path: Path) -> dict[str, Any]:

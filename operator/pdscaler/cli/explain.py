@@ -5,14 +5,14 @@ from datetime import tzinfo
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import DecisionStatus, StepStatus
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names
-from pdscaler.cli.live import trouble_lines
-from pdscaler.cli.output import emit
+from pdscaler.cli.live import console, trouble_lines
+from pdscaler.cli.output import emit, output_option
 from pdscaler.cli.view import (
     UNKNOWN,
     View,
@@ -32,7 +32,7 @@ _LABEL_WIDTH = 10
 
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
+@output_option
 @cluster_options
 def explain(name: str, output: str, where: ClusterOptions) -> None:
     """Say why a PDDeployment has the replicas it has, and what was decided before."""
@@ -40,7 +40,7 @@ def explain(name: str, output: str, where: ClusterOptions) -> None:
     document = ask(where, lambda resources: get_or_list_names(resources, namespace, name))
     view = view_of(document)
     if output == "table":
-        Console(soft_wrap=True).print(explanation(view, time.time()))
+        console().print(explanation(view, time.time()))
     else:
         emit(explanation_document(view), output)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +27,7 @@ from pdscaler.units import format_duration, format_number
 
 _WIDTHS = (10, 7, 9, 8, 13, 9, 6, 26)
 _MAX_DECISIONS = 6
+_PLAIN_WIDTH = 118
 _NO_ATTAINMENT: PerPool[float | None] = PerPool(None, None)
 
 
@@ -72,6 +73,11 @@ def render(
         attainment = None if attainments is None else attainments.get(view.key, Attainment(_NO_ATTAINMENT))
         parts.extend(_block(view, now_s, zone, attainment, decisions))
     return Group(*parts) if parts else Text("no PDDeployment")
+
+
+def console() -> Console:
+    """Return standard output: as wide as the terminal, and wide enough for every table where it is none."""
+    return Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def title(view: View) -> Text:

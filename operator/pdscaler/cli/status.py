@@ -5,14 +5,14 @@ import time
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pdscaler.api.status import EngineLoad
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names, list_all
-from pdscaler.cli.live import load_words, pool_table, title, trouble_lines
-from pdscaler.cli.output import emit
+from pdscaler.cli.live import console, load_words, pool_table, title, trouble_lines
+from pdscaler.cli.output import aligned, emit, output_option
 from pdscaler.cli.view import UNKNOWN, View, clock_time, predicted_latency, target_words, view_of
 from pdscaler.cli.watch import follow
 from pdscaler.cli.words import binding_words, limit_words
@@ -26,7 +26,7 @@ from pdscaler.units import format_number
 @click.option(
     "-w", "--watch", is_flag=True, help="Keep showing it: a live table, or a line per change without a terminal."
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
+@output_option
 @cluster_options
 def status(name: str | None, all_namespaces: bool, watch: bool, output: str, where: ClusterOptions) -> None:
     """Show what the operator thinks: of one PDDeployment in full, or of all in a line each."""
@@ -43,7 +43,7 @@ def status(name: str | None, all_namespaces: bool, watch: bool, output: str, whe
     if name is not None:
         document = ask(where, lambda resources: get_or_list_names(resources, namespace or "default", name))
         if output == "table":
-            Console().print(details(view_of(document), time.time()))
+            console().print(details(view_of(document), time.time()))
         else:
             emit(status_document(document), output)
         return
@@ -54,7 +54,7 @@ def status(name: str | None, all_namespaces: bool, watch: bool, output: str, whe
         place = "in any namespace" if namespace is None else f'in namespace "{namespace}" (-A shows every namespace)'
         click.echo(f"no PDDeployment {place}", err=True)
     else:
-        Console().print(overview([view_of(document) for document in documents], with_namespace=namespace is None))
+        click.echo(overview([view_of(document) for document in documents], with_namespace=namespace is None))
 
 
 def status_document(document: dict[str, Any]) -> dict[str, Any]:
@@ -73,21 +73,17 @@ def status_document(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def overview(views: list[View], with_namespace: bool) -> RenderableType:
-    """Render one line for each PDDeployment, and below them what is not well."""
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+def overview(views: list[View], with_namespace: bool) -> str:
+    """Write one line for each PDDeployment, and below them what is not well."""
     headers = ["NAME", "MODE", "PREFILL", "DECODE", "RATE", "TTFT", "TPOT", "STATE", "LIMITED-BY", "GPUS"]
-    for header in ["NAMESPACE", *headers] if with_namespace else headers:
-        table.add_column(header, no_wrap=True)
+    rows = [["NAMESPACE", *headers] if with_namespace else headers]
     for view in views:
         said = view.summary
-        cells = [view.name, view.mode, said.prefill, said.decode, said.rate, said.ttft, said.tpot, view.state]
-        row = [*cells, said.limited_by, said.gpus]
-        table.add_row(*([view.namespace, *row] if with_namespace else row))
-    troubles = [
-        Text(f"{view.namespace}/{view.name}: {line}", style="yellow") for view in views for line in trouble_lines(view)
-    ]
-    return Group(table, Text(), *troubles) if troubles else table
+        row = [view.name, view.mode, said.prefill, said.decode, said.rate, said.ttft, said.tpot, view.state]
+        row += [said.limited_by, said.gpus]
+        rows.append([view.namespace, *row] if with_namespace else row)
+    troubles = [f"{view.namespace}/{view.name}: {line}" for view in views for line in trouble_lines(view)]
+    return "\n".join([*aligned(rows, indent=""), *([""] if troubles else []), *troubles])
 
 
 def details(view: View, now_s: float) -> RenderableType:

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pdscaler.cli.cluster import get_or_list_names, list_all
-from pdscaler.cli.live import change_line, fingerprint, render
+from pdscaler.cli.live import change_line, console, fingerprint, render
 from pdscaler.cli.view import View, view_of
 from pdscaler.cluster.errors import FORBIDDEN, ClusterError
 from pdscaler.cluster.resources import PDDeployments
@@ -53,9 +53,9 @@ async def follow(
         await get_or_list_names(resources, namespace or "default", name)
     else:
         await list_all(resources, namespace)
-    console = Console()
-    if as_json is None and console.is_terminal:
-        await _live(resources, namespace, name, console)
+    terminal = console()
+    if as_json is None and terminal.is_terminal:
+        await _live(resources, namespace, name, terminal)
         return
     before: dict[tuple[str, str], View] = {}
     async for kind, document in _changes(resources, namespace, name, lambda line: click.echo(line, err=True)):
@@ -73,7 +73,7 @@ async def follow(
                 click.echo(json.dumps(as_json(document), separators=(",", ":")))
 
 
-async def _live(resources: PDDeployments, namespace: str | None, name: str | None, console: Console) -> None:
+async def _live(resources: PDDeployments, namespace: str | None, name: str | None, terminal: Console) -> None:
     views: dict[tuple[str, str], View] = {}
     trouble = [""]
 
@@ -94,7 +94,7 @@ async def _live(resources: PDDeployments, namespace: str | None, name: str | Non
                 views[view.key] = view
             live.update(draw(), refresh=True)
 
-    with Live(draw(), console=console, auto_refresh=False, transient=False) as live:
+    with Live(draw(), console=terminal, auto_refresh=False, transient=False) as live:
         following = asyncio.ensure_future(read())
         try:
             while not following.done():
