@@ -7,7 +7,7 @@ control characters escaped, so that a name cannot forge a log line or a terminal
 import re
 from collections.abc import Iterable
 
-LABEL_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,127}")
+LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 """Label names that may stand in a grouping: no quoting, no operator, nothing internal (``__name__``)."""
 
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,255}")

@@ -1,0 +1,248 @@
+"""Collects the telemetry of many PDDeployments at once. Imports asyncio and telemetry; no kopf, no kubernetes.
+
+One snapshot serves all subjects of the same (endpoint, preset, window): the number of queries does not grow with the
+number of PDDeployments. A failed endpoint fails its own subjects only, and the whole has a deadline.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pdscaler.core.workload import NoData, NoDataReason, Telemetry
+from pdscaler.errors import InvalidInputError
+from pdscaler.telemetry.assemble import assemble
+from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.lane import Asks, Lane
+from pdscaler.telemetry.presets import Preset, Quantity, find_preset
+from pdscaler.telemetry.queries import Query, build_queries
+from pdscaler.telemetry.reader import Reader, ReadError
+from pdscaler.telemetry.snapshot import Snapshot, Table, build_table
+from pdscaler.telemetry.subject import Subject
+from pdscaler.telemetry.text import LABEL_NAME, shown
+from pdscaler.units import format_duration
+
+DEADLINE_S = 10.0
+"""Time of a whole collection: below the default evaluation period of 15 s."""
+
+_MAX_LANES = 64
+_SUBJECTS_AT_ONCE = 50
+_QUERY_LABELS = frozenset({"le", "quantile"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What one snapshot is for."""
+
+    endpoint: Endpoint
+    preset: str
+    window_s: float
+
+
+@dataclass(slots=True)
+class _Needs:
+    """What the subjects of a group need beyond what all do."""
+
+    labels: set[str] = field(default_factory=set)
+    percentiles: set[Quantity] = field(default_factory=set)
+
+
+class Collector:
+    """Reads Prometheus for the controller.
+
+    Parameters
+    ----------
+    presets
+        The known presets by upper-case name (:func:`pdscaler.telemetry.presets.load_presets`).
+    clock
+        The time, seconds since the epoch.
+    deadline_s
+        Time of a whole collection, seconds.
+    make_reader
+        Makes a session with an endpoint.
+    """
+
+    def __init__(
+        self,
+        presets: Mapping[str, Preset],
+        clock: Callable[[], float],
+        *,
+        deadline_s: float = DEADLINE_S,
+        make_reader: Callable[[Endpoint], Asks] = Reader,
+    ) -> None:
+        self._presets = presets
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._make_reader = make_reader
+        self._lanes: dict[Endpoint, Lane] = {}
+        self._queries_of_closed = 0
+
+    @property
+    def queries_sent(self) -> int:
+        """Queries sent since the start."""
+        return self._queries_of_closed + sum(lane.asked for lane in self._lanes.values())
+
+    async def collect(self, subjects: Sequence[Subject]) -> dict[tuple[str, str], Telemetry | NoData]:
+        """Read the telemetry of all subjects.
+
+        Returns
+        -------
+        dict[tuple[str, str], Telemetry | NoData]
+            One reading per subject, by namespace and name; a bad endpoint is "no data", never an exception.
+        """
+        ends_s = asyncio.get_running_loop().time() + self._deadline_s
+        result: dict[tuple[str, str], Telemetry | NoData] = {}
+        groups: dict[_Group, _Needs] = {}
+        accepted = []
+        for subject in subjects:
+            refused = self._refused(subject)
+            if refused is not None:
+                result[subject.key] = refused
+                continue
+            accepted.append(subject)
+            for group in _groups_of(subject):
+                _add(groups.setdefault(group, _Needs()), subject)
+        snapshots = await self._snapshots(groups, ends_s)
+        for place, subject in enumerate(accepted, 1):
+            result[subject.key] = self._reading(subject, snapshots)
+            if place % _SUBJECTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # the operator's other tasks live in the same loop
+        return result
+
+    async def close(self) -> None:
+        """Close all sessions."""
+        for endpoint in list(self._lanes):
+            self._drop(endpoint)
+
+    def _refused(self, subject: Subject) -> NoData | None:
+        """Say why a subject cannot be read at all."""
+        try:
+            find_preset(self._presets, subject.engine, "spec.metrics.engine")
+            if subject.front_door_preset is not None:
+                find_preset(self._presets, subject.front_door_preset, "spec.metrics.frontDoor.preset")
+        except InvalidInputError as error:
+            return NoData(NoDataReason.NO_DATA, str(error))
+        for name in (subject.pool_label, *(name for name, _ in subject.front_door_labels)):
+            if name and (not LABEL_NAME.fullmatch(name) or name in _QUERY_LABELS or name.startswith("pdscaler_")):
+                return NoData(NoDataReason.NO_DATA, f"spec.metrics: {shown(name)} is not a label that can be matched")
+        return None
+
+    async def _snapshots(self, groups: Mapping[_Group, _Needs], ends_s: float) -> dict[_Group, Snapshot | NoData]:
+        found: dict[_Group, Snapshot | NoData] = {}
+        by_endpoint: dict[Endpoint, dict[_Group, _Needs]] = {}
+        for group, needs in groups.items():
+            by_endpoint.setdefault(group.endpoint, {})[group] = needs
+        tasks = [
+            asyncio.create_task(self._read_endpoint(self._lane(endpoint), own, found, ends_s))
+            for endpoint, own in by_endpoint.items()
+        ]
+        if tasks:
+            loop = asyncio.get_running_loop()
+            try:
+                await asyncio.wait(tasks, timeout=max(0.0, ends_s - loop.time()))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome  # a defect: what an endpoint can cause has become NoData
+        for group in groups:
+            if group not in found:
+                waited = f"gave no complete answer within {format_duration(self._deadline_s)}"
+                found[group] = _no_data(group.endpoint, ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, waited))
+        return found
+
+    async def _read_endpoint(
+        self, lane: Lane, groups: Mapping[_Group, _Needs], found: dict[_Group, Snapshot | NoData], ends_s: float
+    ) -> None:
+        """Read all groups of an endpoint at one and the same time of its clock."""
+        try:
+            at_s = await lane.ask(lambda reader, limit_s: reader.time_s(limit_s), ends_s)
+        except ReadError as error:
+            for group in groups:
+                found[group] = _no_data(lane.endpoint, error)
+            return
+        for group, needs in groups.items():
+            found[group] = snapshot = await self._read_group(lane, group, needs, at_s, ends_s)
+            if isinstance(snapshot, NoData) and snapshot.reason is NoDataReason.PROMETHEUS_UNREACHABLE:
+                # It died between two questions: the others would wait for their timeouts one after the other.
+                for other in groups:
+                    found.setdefault(other, snapshot)
+                return
+
+    async def _read_group(
+        self, lane: Lane, group: _Group, needs: _Needs, at_s: float, ends_s: float
+    ) -> Snapshot | NoData:
+        preset = self._presets[group.preset]
+        queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
+        tasks = [asyncio.create_task(_ask(lane, query, preset, at_s, ends_s)) for query in queries]
+        try:
+            tables = await asyncio.gather(*tasks)
+        except _QueryError as failure:
+            return _no_data(lane.endpoint, failure.error, failure.query)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        answered = {(query.quantity, query.kind): table for query, table in zip(queries, tables, strict=True)}
+        return Snapshot(preset, at_s, group.window_s, answered)
+
+    def _reading(self, subject: Subject, snapshots: Mapping[_Group, Snapshot | NoData]) -> Telemetry | NoData:
+        own = [snapshots[group] for group in _groups_of(subject)]
+        good = [snapshot for snapshot in own if isinstance(snapshot, Snapshot)]
+        for snapshot in own:
+            if isinstance(snapshot, NoData):
+                return snapshot
+        return assemble(subject, good[0], good[1] if len(good) > 1 else None, self._clock())
+
+    def _lane(self, endpoint: Endpoint) -> Lane:
+        """Return the endpoint's sessions; those not used for longest make room."""
+        lane = self._lanes.pop(endpoint, None) or Lane(endpoint, self._make_reader)
+        self._lanes[endpoint] = lane
+        while len(self._lanes) > _MAX_LANES:
+            self._drop(next(iter(self._lanes)))
+        return lane
+
+    def _drop(self, endpoint: Endpoint) -> None:
+        lane = self._lanes.pop(endpoint)
+        self._queries_of_closed += lane.asked
+        lane.close()
+
+
+class _QueryError(Exception):
+    """A query that failed."""
+
+    def __init__(self, query: Query, error: ReadError) -> None:
+        self.query = query
+        self.error = error
+        super().__init__(str(error))
+
+
+async def _ask(lane: Lane, query: Query, preset: Preset, at_s: float, ends_s: float) -> Table:
+    def question(reader: Asks, limit_s: float) -> Table:
+        return build_table(reader.query(query.text, at_s, limit_s), query.names, preset, query.kind)
+
+    try:
+        return await lane.ask(question, ends_s)
+    except ReadError as error:
+        raise _QueryError(query, error) from None
+
+
+def _groups_of(subject: Subject) -> list[_Group]:
+    """Return the group of the engine's preset, then that of the front door's."""
+    names = [subject.engine] + ([subject.front_door_preset] if subject.front_door_preset is not None else [])
+    return [_Group(subject.endpoint, name.upper(), subject.window_s) for name in names]
+
+
+def _add(needs: _Needs, subject: Subject) -> None:
+    needs.labels.update(name for name, _ in subject.front_door_labels)
+    if subject.pool_label:
+        needs.labels.add(subject.pool_label)
+    for quantity, target in ((Quantity.TTFT, subject.slo.ttft), (Quantity.TPOT, subject.slo.tpot)):
+        if target is not None and target.statistic.quantile is not None:
+            needs.percentiles.add(quantity)
+
+
+def _no_data(endpoint: Endpoint, error: ReadError, query: Query | None = None) -> NoData:
+    asked = f", asked for {query.shown}," if query is not None else ""
+    return NoData(error.reason, f"endpoint {shown(endpoint.name, 128)}{asked} {error.problem}")

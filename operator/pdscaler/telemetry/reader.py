@@ -1,0 +1,242 @@
+"""Asks one Prometheus one question at a time, and trusts nothing. The only module that imports prometheus_api_client.
+
+The library waits for ever by default, retries three times, puts response bodies into its errors, and drops the warnings
+by which Prometheus says that an answer is partial. It is kept, with a session of ours beneath it that ends on time,
+follows no redirect, bounds the size, and reads status, warnings and result type before the library sees the answer.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from pdscaler.core.workload import NoDataReason
+from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.units import format_duration
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
+_INFO_PREFIX: Final = "PromQL info:"
+_ERROR_TYPES: Final = frozenset(
+    {"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found"}
+)
+
+
+class ReadError(Exception):
+    """A question without a trustworthy answer; ``problem`` continues "endpoint X …" and holds no foreign text."""
+
+    def __init__(self, reason: NoDataReason, problem: str) -> None:
+        self.reason = reason
+        self.problem = problem
+        super().__init__(f"{reason.value}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One element of an instant vector."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+class Reader:
+    """One session with one endpoint; blocking, and one request at a time.
+
+    Parameters
+    ----------
+    endpoint
+        Where to ask; its files are read again when they change.
+    max_answer_bytes
+        Largest answer that is read, bytes after decompression.
+    """
+
+    def __init__(self, endpoint: Endpoint, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._endpoint = endpoint
+        self._max_answer_bytes = max_answer_bytes
+        self._files: tuple[float, ...] = ()
+        self._session: _Session | None = None
+        self._client: Any = None
+
+    def time_s(self, timeout_s: float) -> float:
+        """Ask for Prometheus's own time, seconds since the epoch."""
+        answer = self._ask("time()", {}, timeout_s, "scalar")
+        try:
+            return float(answer[1])
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+
+    def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
+        """Evaluate an instant query.
+
+        Parameters
+        ----------
+        text
+            PromQL that gives an instant vector.
+        at_s
+            Time of the evaluation, seconds since the epoch.
+        timeout_s
+            Time for the whole exchange, seconds.
+
+        Raises
+        ------
+        ReadError
+            If there is no trustworthy answer.
+        """
+        answer = self._ask(text, {"time": f"{at_s:.3f}"}, timeout_s, "vector")
+        try:
+            return [Sample(element["metric"], float(element["value"][1])) for element in answer]
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._session is not None:
+            self._session.close()
+        self._session = self._client = None
+
+    def _ask(self, text: str, parameters: dict[str, str], timeout_s: float, result_type: str) -> Any:
+        limit_s = max(0.05, min(timeout_s, self._endpoint.timeout_s))
+        session, client = self._connected()
+        session.begin(limit_s)
+        server_limit = {"timeout": f"{max(1, round(limit_s * 1000))}ms"}
+        try:
+            result = client.custom_query(text, params={**parameters, **server_limit}, timeout=limit_s)
+        except requests.exceptions.SSLError:
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, "failed the TLS handshake") from None
+        except requests.exceptions.Timeout:
+            waited = format_duration(limit_s)
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, f"did not answer within {waited}") from None
+        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, "cannot be reached, or cut the connection") from None
+        except requests.exceptions.RequestException:
+            raise ReadError(NoDataReason.QUERY_FAILED, "cannot be asked (bad URL or encoding)") from None
+        except OSError:
+            problem = "has certificate files that cannot be read"
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, problem) from None
+        if session.result_type != result_type:
+            raise ReadError(NoDataReason.QUERY_FAILED, f"gave another result type than {result_type}")
+        return result
+
+    def _connected(self) -> "tuple[_Session, Any]":
+        """Return the session; a new one where a certificate changed on disk."""
+        endpoint = self._endpoint
+        files = tuple(
+            _changed_at_s(file) for file in (endpoint.ca_file, endpoint.client_cert_file, endpoint.client_key_file)
+        )
+        if self._session is None or files != self._files:
+            self.close()
+            self._files = files
+            self._session = _Session(endpoint, self._max_answer_bytes)
+            self._client = PrometheusConnect(
+                url=endpoint.url, session=self._session, retry=Retry(total=0, redirect=0), timeout=endpoint.timeout_s
+            )
+        return self._session, self._client
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the library needs of a response."""
+
+    document: Any
+    status_code: int = 200
+
+    def json(self) -> Any:
+        return self.document
+
+
+class _Session(requests.Session):
+    """A session that ends on time and hands on checked answers only."""
+
+    def __init__(self, endpoint: Endpoint, max_answer_bytes: int) -> None:
+        super().__init__()
+        # No proxy and no .netrc of the environment: credentials are bound to the endpoint.
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.verify = endpoint.ca_file or True
+        if endpoint.client_cert_file:
+            key = endpoint.client_key_file
+            self.cert = (endpoint.client_cert_file, key) if key else endpoint.client_cert_file
+        self._token_file = endpoint.bearer_token_file
+        self._max_answer_bytes = max_answer_bytes
+        self._ends_s = 0.0
+        self.result_type = ""
+
+    def begin(self, limit_s: float) -> None:
+        """Start the clock of one question."""
+        self._ends_s = time.monotonic() + limit_s
+        self.result_type = ""
+
+    def request(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]  # a checked answer
+        options["headers"] = {"Cache-Control": "no-cache", **self._authorization()}
+        with super().request(method, url, **{**options, "allow_redirects": False, "stream": True}) as response:
+            _check_status(response.status_code, lambda: self._document(response))
+            document = self._document(response)
+        if not isinstance(document, dict) or document.get("status") != "success":
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
+        warnings = [w for w in document.get("warnings") or () if not str(w).startswith(_INFO_PREFIX)]
+        if warnings:
+            problem = f"warned that its answer may be partial ({len(warnings)} warnings)"
+            raise ReadError(NoDataReason.PARTIAL_RESPONSE, problem)
+        data = document.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("result"), list):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
+        self.result_type = str(data.get("resultType"))
+        return _Answer(document)
+
+    def _authorization(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            token = Path(self._token_file).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            raise ReadError(NoDataReason.AUTH_FAILED, "has a bearer token file that cannot be read") from None
+        if not token or not token.isprintable():
+            raise ReadError(NoDataReason.AUTH_FAILED, "has a bearer token file without a usable token")
+        return {"Authorization": f"Bearer {token}"}
+
+    def _document(self, response: requests.Response) -> Any:
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > self._max_answer_bytes:
+                size = self._max_answer_bytes // 2**20
+                raise ReadError(NoDataReason.QUERY_FAILED, f"gave an answer of more than {size} MiB")
+            # The library's timeout bounds each read, not their sum.
+            if time.monotonic() > self._ends_s:
+                raise requests.exceptions.ReadTimeout
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer that is no JSON") from None
+
+
+def _check_status(status: int, read: Any) -> None:
+    """Raise for anything but 200; of a body, only an error type that Prometheus documents is repeated."""
+    if status == 200:
+        return
+    if status in {401, 403}:
+        raise ReadError(NoDataReason.AUTH_FAILED, f"refused the credentials (HTTP {status})")
+    if 300 <= status < 400:
+        raise ReadError(NoDataReason.QUERY_FAILED, f"redirects (HTTP {status}), which is not followed")
+    kind = ""
+    try:
+        document = read()
+        if isinstance(document, dict) and document.get("errorType") in _ERROR_TYPES:
+            kind = f", {document['errorType']}"
+    except ReadError:
+        pass
+    raise ReadError(NoDataReason.QUERY_FAILED, f"answered with HTTP {status}{kind}")
+
+
+def _changed_at_s(file: str | None) -> float:
+    try:
+        return Path(file).stat().st_mtime if file else 0.0
+    except OSError:
+        return -1.0

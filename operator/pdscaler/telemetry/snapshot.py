@@ -1,0 +1,157 @@
+"""The answers of one (endpoint, preset, window), indexed by owner. Pure: no I/O; imports core and the presets.
+
+A table is built once and serves every PDDeployment. Building it settles what does not depend on who asks: which
+alternative name counts where several answer, and that a pod which two jobs scrape counts once.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pdscaler.telemetry.histogram import Bucket, differences
+from pdscaler.telemetry.presets.model import Names, Preset, Quantity
+from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind
+from pdscaler.telemetry.reader import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one pod (or one front door) says of one quantity.
+
+    Parameters
+    ----------
+    labels
+        The labels it was grouped by.
+    model
+        The first model label that is not empty.
+    metric
+        The alternative name that counted.
+    parts
+        Values by part (``sum``, ``count``, ``rate``, …).
+    buckets
+        Buckets, where they were asked for.
+    """
+
+    labels: Mapping[str, str]
+    model: str
+    metric: str
+    parts: Mapping[str, float]
+    buckets: tuple[Bucket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The answer to one query."""
+
+    by_namespace: Mapping[str, tuple[Entry, ...]]
+    by_pod: Mapping[tuple[str, str], tuple[Entry, ...]]
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        """All entries."""
+        for entries in self.by_namespace.values():
+            yield from entries
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All answers for one (endpoint, preset, window) at one time.
+
+    Parameters
+    ----------
+    preset
+        The preset asked for.
+    at_s
+        Prometheus's time of the evaluation, seconds since its epoch.
+    window_s
+        Window, seconds.
+    tables
+        Answers by quantity and kind.
+    """
+
+    preset: Preset
+    at_s: float
+    window_s: float
+    tables: Mapping[tuple[Quantity, Kind], Table]
+
+    def table(self, quantity: Quantity, kind: Kind) -> Table:
+        """Return the answer to one query; empty where it was not asked."""
+        return self.tables.get((quantity, kind), EMPTY)
+
+
+EMPTY = Table({}, {})
+
+
+def build_table(samples: Sequence[Sample], names: Names, preset: Preset, kind: Kind) -> Table:
+    """Settle and index the answer to one query.
+
+    Parameters
+    ----------
+    samples
+        The answer.
+    names
+        The alternatives asked for, the preferred one first.
+    preset
+        Names of the labels.
+    kind
+        What was asked.
+    """
+    order = {metric: place for place, metric in enumerate(names.metrics)}
+    own = preset.labels
+    # Owner (all labels it was grouped by, less the job) -> (preference, job) -> parts.
+    owners: dict[tuple[tuple[str, str], ...], dict[tuple[int, str], dict[str, float]]] = {}
+    for sample in samples:
+        labels = dict(sample.labels)
+        metric, _, part = labels.pop(SERIES_LABEL, "").rpartition("/")
+        if metric not in order:
+            continue
+        if kind is Kind.BUCKETS:
+            part = labels.pop("le", "")
+        # Without a pod label two jobs may be two front doors; with it they are one pod, scraped twice.
+        job = labels.pop(JOB_LABEL, "") if labels.get(own.pod) else ""
+        parts = owners.setdefault(tuple(sorted(labels.items())), {}).setdefault((order[metric], job), {})
+        parts[part] = parts.get(part, 0.0) + sample.value
+    by_namespace: dict[str, list[Entry]] = {}
+    by_pod: dict[tuple[str, str], list[Entry]] = {}
+    for owner, answers in owners.items():
+        entry = _settle(dict(owner), answers, names, preset, kind)
+        namespace = entry.labels.get(own.namespace, "")
+        by_namespace.setdefault(namespace, []).append(entry)
+        by_pod.setdefault((namespace, entry.labels.get(own.pod, "")), []).append(entry)
+    return Table(
+        {key: tuple(entries) for key, entries in by_namespace.items()},
+        {key: tuple(entries) for key, entries in by_pod.items()},
+    )
+
+
+def _settle(
+    labels: dict[str, str],
+    answers: Mapping[tuple[int, str], Mapping[str, float]],
+    names: Names,
+    preset: Preset,
+    kind: Kind,
+) -> Entry:
+    """Choose the first alternative that answered, and of several jobs the one that saw most."""
+    preferred = min(preference for preference, _ in answers)
+    jobs = [(job, parts) for (preference, job), parts in answers.items() if preference == preferred]
+    job, parts = max(jobs, key=lambda candidate: (sum(candidate[1].values()), candidate[0]))
+    if job:
+        labels[JOB_LABEL] = job
+    model = next((labels[label] for label in preset.labels.model if labels.get(label)), "")
+    metric = names.metrics[preferred]
+    if kind is Kind.BUCKETS:
+        return Entry(labels, model, metric, {}, tuple(differences(_by_bound(parts))))
+    return Entry(labels, model, metric, parts)
+
+
+def _by_bound(parts: Mapping[str, float]) -> dict[float, float]:
+    """Read the bounds: ``1`` and ``1.0`` are one, and what is not finite is left out."""
+    bounds: dict[float, float] = {}
+    for text, value in parts.items():
+        try:
+            bound = float(text)
+        except ValueError:
+            continue
+        if not math.isnan(bound) and math.isfinite(value):
+            bounds[bound] = bounds.get(bound, 0.0) + value
+    return bounds
