@@ -7,8 +7,10 @@ exec plugins, tokens that rotate.
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -34,6 +36,8 @@ FIELD_MANAGER = "pdscaler"
 
 REQUEST_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 10.0
+RENEW_PAUSE_S = 30.0
+"""Least time between two readings of refused credentials, seconds: an exec plugin may open a browser."""
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: CONFLICT, 410: "Expired"}
 _MAX_MESSAGE = 500
 
@@ -61,6 +65,8 @@ class Connection:
         self._client = _new_client(configuration)
         self._request_timeout_s = request_timeout_s
         self._renewing = asyncio.Lock()
+        self._renew_after_s = -math.inf
+        self._retired: ApiClient | None = None
 
     @property
     def server(self) -> str:
@@ -77,6 +83,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close every connection to the server; watches in progress end."""
+        if self._retired is not None:
+            await self._retired.close()  # type: ignore[no-untyped-call]
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def get(self, path: str, query: Query | None = None) -> Json:
@@ -135,7 +143,7 @@ class Connection:
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=inactivity_timeout_s)
         try:
-            response = await self._send("GET", path, query, timeout)
+            response = await self._send("GET", path, query, timeout, self._client)
             try:
                 if response.status >= 400:
                     raise _refusal(response.status, await response.read())
@@ -160,11 +168,11 @@ class Connection:
         timeout = aiohttp.ClientTimeout(total=self._request_timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             client = self._client
-            response = await self._send(method, path, query or {}, timeout, body=body, content_type=content_type)
+            send = partial(self._send, method, path, query or {}, timeout, body=body, content_type=content_type)
+            response = await send(client)
             if response.status == 401:
                 response.release()
-                await self._renew(client)
-                response = await self._send(method, path, query or {}, timeout, body=body, content_type=content_type)
+                response = await send(await self._renewed(client))
             async with response:
                 answer = await response.read()
             if response.status >= 400:
@@ -179,11 +187,11 @@ class Connection:
         path: str,
         query: Query,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the session enforces it
+        client: ApiClient,
         *,
         body: Json | list[Json] | None = None,
         content_type: str | None = None,
     ) -> aiohttp.ClientResponse:
-        client = self._client
         headers = {"Accept": "application/json"}
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -196,19 +204,32 @@ class Connection:
         response: aiohttp.ClientResponse = answer.response
         return response
 
-    async def _renew(self, refused: ApiClient) -> None:
-        """Read the credentials again, once for all requests that were refused with the same ones."""
+    async def _renewed(self, refused: ApiClient) -> ApiClient:
+        """Return a client with fresh credentials: read once for all requests that were refused with the same ones.
+
+        The refused client is closed one renewal later: others may still wait for answers on it.
+        """
         async with self._renewing:
-            if self._client is refused:
-                self._client = _new_client(await self._load())
-                await refused.close()  # type: ignore[no-untyped-call]
+            now_s = asyncio.get_running_loop().time()
+            if self._client is refused and now_s >= self._renew_after_s:
+                self._renew_after_s = now_s + RENEW_PAUSE_S
+                try:
+                    fresh = _new_client(await self._load())
+                except InvalidInputError as error:
+                    raise ClusterError("Unauthorized", str(error), 401) from error
+                if self._retired is not None:
+                    await self._retired.close()  # type: ignore[no-untyped-call]
+                self._retired, self._client = self._client, fresh
+            return self._client
 
     def _broken(self, error: Exception) -> ClusterError:
         said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         return ClusterError(UNREACHABLE, _one_line(f"API server {self.server} did not answer: {said}"))
 
 
-async def connect(kubeconfig: str | None = None, context: str | None = None) -> Connection:
+async def connect(
+    kubeconfig: str | None = None, context: str | None = None, request_timeout_s: float = REQUEST_TIMEOUT_S
+) -> Connection:
     """Connect to the cluster that the arguments name.
 
     Parameters
@@ -218,6 +239,8 @@ async def connect(kubeconfig: str | None = None, context: str | None = None) -> 
         ``$KUBECONFIG``, else ``~/.kube/config``.
     context
         Context of the kubeconfig; None: its current one.
+    request_timeout_s
+        Deadline of one request, seconds.
 
     Returns
     -------
@@ -229,24 +252,42 @@ async def connect(kubeconfig: str | None = None, context: str | None = None) -> 
     InvalidInputError
         If the kubeconfig is missing or cannot be used, or has no such context.
     """
-    in_cluster = kubeconfig is None and context is None and _is_pod()
+    load = _load_service_account if kubeconfig is None and context is None and _is_pod() else None
+    load = load or partial(_load_kubeconfig, kubeconfig, context)
+    return Connection(load, await load(), request_timeout_s)
 
-    async def load() -> Configuration:
-        configuration = Configuration()
-        if in_cluster:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
-            )
-        return configuration
 
-    field = "context" if context is not None and kubeconfig is None else "kubeconfig"
+async def _load_service_account() -> Configuration:
+    configuration = Configuration()
     try:
-        return Connection(load, await load())
-    except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-        # The client's loader fails with whatever its parsing came upon; a kubeconfig is user input: it gets one line.
-        raise InvalidInputError(field, f"cannot be used: {_one_line(str(error))}", kubeconfig or "") from error
+        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        raise InvalidInputError(
+            "kubeconfig", f"the pod's service account cannot be used: {_one_line(str(error))}"
+        ) from error
+    return configuration
+
+
+async def _load_kubeconfig(kubeconfig: str | None, context: str | None) -> Configuration:
+    files = _kubeconfig_files(kubeconfig)
+    configuration = Configuration()
+    try:
+        await load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=files, context=context, client_configuration=configuration, persist_config=False
+        )
+    except (TypeError, AttributeError) as error:
+        # The client's loader stumbles over whatever has another shape; a kubeconfig is user input: it gets one line.
+        raise InvalidInputError("kubeconfig", "cannot be used: it is not a kubeconfig", files) from error
+    except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:
+        raise InvalidInputError("kubeconfig", f"cannot be used: {_one_line(str(error))}", files) from error
+    return configuration
+
+
+def _kubeconfig_files(kubeconfig: str | None) -> str:
+    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if not any(Path(file).is_file() for file in files.split(os.pathsep)):
+        raise InvalidInputError("kubeconfig", "no such file (name one with --kubeconfig or KUBECONFIG)", files)
+    return files
 
 
 def segments(*parts: str) -> str:

@@ -1,12 +1,10 @@
-"""PDDeployments as the API server holds them, for the command line. May import cluster and errors only."""
+"""PDDeployments as the API server holds them, for the command line. May import api, cluster and errors."""
 
 from collections.abc import AsyncIterator, Mapping
 
+from pdscaler.api.pddeployment import API_VERSION, PLURAL
 from pdscaler.cluster.connection import Connection, Json, collection_path, segments
 from pdscaler.cluster.reflector import list_pages, watch_events
-
-API_VERSION = "pdscaler.io/v1alpha1"
-PLURAL = "pddeployments"
 
 
 def resource_path(namespace: str, name: str) -> str:
