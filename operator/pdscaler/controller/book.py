@@ -1,0 +1,137 @@
+"""What the process remembers of each PDDeployment between two evaluations; a restart loses none of it. No kopf."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from pdscaler.api.status import Condition, PDDeploymentStatus
+from pdscaler.controller import memory
+from pdscaler.controller.evaluation import ResourceKey
+from pdscaler.core.decision import PlanState, PoolState, TargetUnknown
+from pdscaler.core.plan import resume
+from pdscaler.core.pools import PerPool, Pool
+
+FIRST_RETRY_S = 1.0
+"""How soon an order that could not be written is tried again the first time, seconds; doubled each time."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """Memory of one PDDeployment.
+
+    Parameters
+    ----------
+    key, uid
+        Which one; a new one of the same name has another uid.
+    status
+        The status as last rendered, written or not.
+    state
+        What the next evaluation starts from.
+    written
+        The status document as last written, or as found.
+    written_at_s
+        When it was last written by this process, seconds since the epoch.
+    resumed
+        Pools whose windows were seeded with their replicas since this process began.
+    failures
+        Evaluations in a row with an order that could not be written.
+    """
+
+    key: ResourceKey
+    uid: str
+    status: PDDeploymentStatus
+    state: PlanState
+    written: Mapping[str, Any]
+    written_at_s: float = -math.inf
+    resumed: frozenset[Pool] = frozenset()
+    failures: int = 0
+    _found: PDDeploymentStatus = field(default_factory=PDDeploymentStatus)
+    _troubled_since_s: dict[Pool, float] = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The conditions as last rendered."""
+        return self.status.conditions
+
+    def starting_state(self, seen: PerPool[PoolState | TargetUnknown], now_s: float) -> PlanState:
+        """Return the state to plan from; a pool seen for the first time since the start is seeded with its replicas.
+
+        Parameters
+        ----------
+        seen
+            What is known of the targets.
+        now_s
+            The time, seconds since the epoch.
+        """
+        new = {pool for pool, state in seen.items() if isinstance(state, PoolState) and pool not in self.resumed}
+        if new:
+            counts = {
+                pool: state.spec_replicas
+                for pool, state in seen.items()
+                if isinstance(state, PoolState) and pool in new
+            }
+            current = PerPool(counts.get(Pool.PREFILL), counts.get(Pool.DECODE))
+            self.state = resume(memory.count_unreported(self.state, self._found, current, now_s), current, now_s)
+            self.resumed |= new
+        return self.state
+
+    def troubled_for_s(self, seen: PerPool[PoolState | TargetUnknown], now_s: float) -> PerPool[float]:
+        """Return how long each pool has been kept from becoming ready, seconds."""
+        for pool, state in seen.items():
+            if isinstance(state, PoolState) and state.trouble is not None:
+                self._troubled_since_s.setdefault(pool, now_s)
+            else:
+                self._troubled_since_s.pop(pool, None)
+        since = self._troubled_since_s
+        return PerPool(now_s - since.get(Pool.PREFILL, now_s), now_s - since.get(Pool.DECODE, now_s))
+
+    def retry_s(self, failed: bool, period_s: float) -> float | None:
+        """Return how soon to evaluate again after an order that could not be written; None: at the next period."""
+        if not failed:
+            self.failures = 0
+            return None
+        self.failures += 1
+        return min(period_s, FIRST_RETRY_S * 2.0 ** min(self.failures - 1, 16))
+
+
+class Book:
+    """The entries of all live PDDeployments."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ResourceKey, Entry] = {}
+
+    def entry(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> Entry:
+        """Return the entry of a resource; a new one starts from the resource's status.
+
+        Parameters
+        ----------
+        key, uid
+            Which resource.
+        status
+            Its status document as found; only read for a new entry.
+        """
+        known = self._entries.get(key)
+        if known is None or known.uid != uid:
+            found = _read(status)
+            known = Entry(key, uid, found, memory.from_status(found.memory), dict(status), _found=found)
+            self._entries[key] = known
+        return known
+
+    def forget(self, key: ResourceKey) -> None:
+        """Drop the entry of a resource that is gone."""
+        self._entries.pop(key, None)
+
+    def keys(self) -> frozenset[ResourceKey]:
+        """Return whose entries there are."""
+        return frozenset(self._entries)
+
+
+def _read(status: Mapping[str, Any]) -> PDDeploymentStatus:
+    try:
+        return PDDeploymentStatus.model_validate(dict(status))
+    except ValidationError:
+        # Written by another release, or by hand: it is replaced, and the windows are seeded as on a first start.
+        return PDDeploymentStatus()

@@ -1,0 +1,50 @@
+"""What was built at startup, for the handlers. Imports no kopf."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from pdscaler.api.config import OperatorConfig
+from pdscaler.controller.inventory import Inventory
+from pdscaler.controller.loop import EvaluationLoop
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Context:
+    """The objects that kopf's handlers hand over to.
+
+    Parameters
+    ----------
+    config
+        The operator's configuration.
+    inventory
+        Takes what kopf sees.
+    loop
+        Evaluates.
+    stop
+        Set to end the operator.
+    """
+
+    config: OperatorConfig
+    inventory: Inventory
+    loop: EvaluationLoop
+    stop: asyncio.Event
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def start_loop(self) -> None:
+        """Start the evaluation loop."""
+        self._task = asyncio.create_task(self.loop.run(), name="pdscaler evaluation loop")
+        self._task.add_done_callback(self._ended)
+
+    async def stop_loop(self) -> None:
+        """End the evaluation loop; evaluations under way may finish for a few seconds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _logger.critical("the evaluation loop ended; the operator stops", exc_info=task.exception())
+            self.stop.set()

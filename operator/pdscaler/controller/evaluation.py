@@ -1,0 +1,189 @@
+"""What one evaluation came to, as a value: status, events, metrics and logs are renderings of it. No kopf, no I/O."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from pdscaler.cluster.targets import TargetRef
+from pdscaler.core.decision import Decision, Outcome, Paused, PlanState, PoolState, TargetUnknown
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.spec import ScalingSpec
+
+INVALID_SPEC = "InvalidSpec"
+INTERNAL_ERROR = "InternalError"
+
+
+class ResourceKey(NamedTuple):
+    """Identity of a PDDeployment while it lives."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class SupersededError(Exception):
+    """The PDDeployment no longer asks for what is being done: nothing more may be written for it.
+
+    Parameters
+    ----------
+    gone
+        It does not exist any more; False: it has changed, and the watch will say so.
+    """
+
+    def __init__(self, gone: bool) -> None:
+        self.gone = gone
+        super().__init__(gone)
+
+
+class WriteResult(StrEnum):
+    """What came of an attempt to scale a target."""
+
+    WRITTEN = "written"
+    CONFLICT = "conflict"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleWrite:
+    """One attempt to scale one pool.
+
+    Parameters
+    ----------
+    before, after
+        Replicas that ``/scale`` read, and those that were asked for.
+    reason
+        Why, in one line: the decision's own words.
+    problem
+        What the API server said; empty where it was written.
+    """
+
+    pool: Pool
+    before: int
+    after: int
+    result: WriteResult
+    reason: str
+    problem: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the target now asks for ``after`` replicas."""
+        return self.result is WriteResult.WRITTEN
+
+
+@dataclass(frozen=True, slots=True)
+class TargetConflict:
+    """Somebody else scales one of the targets: we do not write until they are gone."""
+
+    pool: Pool
+    target: TargetRef
+    owner: str
+    """Who else, for people: ``PDDeployment serving/deepseek-v31``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An evaluation that ended in a decision.
+
+    Parameters
+    ----------
+    key, generation
+        The resource, and which generation of its spec was evaluated.
+    model
+        Value of the model label, for messages.
+    recommend_only
+        Nothing could be written, by construction.
+    spec
+        What was asked for.
+    paused
+        Directions that the user has paused.
+    targets, seen
+        The two targets, and what was known of them.
+    decision
+        The decision, the last one where it was planned again before a write.
+    writes
+        Attempts to scale, in order.
+    conflict
+        Somebody else who scales a target; None where nobody does.
+    state
+        What the next evaluation starts from: the decision's, less what could not be written.
+    retry_s
+        How soon to evaluate again, seconds; None: at the next period.
+    troubled_for_s
+        How long each pool's replicas have been kept from becoming ready, seconds; 0 where they are not.
+    period_s
+        The evaluation period, seconds, for messages.
+    """
+
+    key: ResourceKey
+    generation: int
+    model: str
+    recommend_only: bool
+    spec: ScalingSpec
+    paused: Paused
+    targets: PerPool[TargetRef]
+    seen: PerPool[PoolState | TargetUnknown]
+    decision: Decision
+    writes: tuple[ScaleWrite, ...]
+    conflict: TargetConflict | None
+    state: PlanState
+    retry_s: float | None
+    troubled_for_s: PerPool[float]
+    period_s: float
+
+    @property
+    def at_s(self) -> float:
+        """Time of the evaluation, seconds since the epoch."""
+        return self.decision.at_s
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it came to."""
+        return self.decision.outcome
+
+    @property
+    def failed_writes(self) -> tuple[ScaleWrite, ...]:
+        """The last attempt of each pool that is still not what was ordered."""
+        last = {write.pool: write for write in self.writes}
+        return tuple(
+            write for pool, write in last.items() if not write.written and self.ordered(pool) != self.current(pool)
+        )
+
+    @property
+    def done_writes(self) -> tuple[ScaleWrite, ...]:
+        """Attempts that succeeded."""
+        return tuple(write for write in self.writes if write.written)
+
+    def current(self, pool: Pool) -> int | None:
+        """Replicas that ``/scale`` asks for after the evaluation; None where unknown."""
+        for write in reversed(self.writes):
+            if write.pool is pool and write.written:
+                return write.after
+        return self.decision.pools[pool].current
+
+    def ordered(self, pool: Pool) -> int | None:
+        """Replicas that the pool is meant to have: desired, or current where it is left alone."""
+        desired = self.decision.pools[pool].desired
+        return self.current(pool) if desired is None else desired
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An evaluation that could not take place: the spec is invalid, or something broke inside.
+
+    Parameters
+    ----------
+    key, generation, at_s
+        As in :class:`Evaluation`.
+    reason
+        ``InvalidSpec`` or ``InternalError``.
+    message
+        One line for people.
+    """
+
+    key: ResourceKey
+    generation: int
+    at_s: float
+    reason: str
+    message: str

@@ -1,0 +1,74 @@
+"""Kubernetes Events: one on each transition that a user should hear of, none while a state lasts. No kopf, no I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pdscaler.api.status import Condition
+from pdscaler.cluster.events import EventType
+from pdscaler.controller.conditions import ConditionType, Truth
+from pdscaler.controller.evaluation import Evaluation, Rejection
+
+_TROUBLE = {
+    ConditionType.STALLED: Truth.TRUE,
+    ConditionType.METRICS_AVAILABLE: Truth.FALSE,
+    ConditionType.ABLE_TO_SCALE: Truth.FALSE,
+    ConditionType.SLO_ATTAINABLE: Truth.FALSE,
+    ConditionType.FALLBACK_ACTIVE: Truth.TRUE,
+    ConditionType.CAPACITY_PENDING: Truth.TRUE,
+}
+"""Which status of a condition is trouble. Ready repeats Stalled, ScalingLimited changes with the load: no events."""
+
+_TROUBLE_REASONS = {ConditionType.SCALING_ACTIVE: frozenset({"TargetAtZero"})}
+"""Conditions of which only some reasons are trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An Event to be posted."""
+
+    type: EventType
+    reason: str
+    message: str
+
+
+def announcements(
+    outcome: Evaluation | Rejection, before: Iterable[Condition], after: Iterable[Condition]
+) -> tuple[Announcement, ...]:
+    """Return the Events of one evaluation: orders that were written, then transitions of conditions.
+
+    Parameters
+    ----------
+    outcome
+        What the evaluation came to.
+    before, after
+        Conditions of the status before and after it.
+    """
+    orders: list[Announcement] = []
+    if isinstance(outcome, Evaluation):
+        for write in outcome.done_writes:
+            reason = "ScaledUp" if write.after > write.before else "ScaledDown"
+            because = f": {write.reason}" if write.reason else ""
+            orders.append(Announcement(EventType.NORMAL, reason, f"{write.pool} {write.before}→{write.after}{because}"))
+    old = {condition.type: condition for condition in before}
+    changes = (_transition(old.get(condition.type), condition) for condition in after)
+    return (*orders, *(change for change in changes if change is not None))
+
+
+def _transition(before: Condition | None, after: Condition) -> Announcement | None:
+    was, now = before is not None and _is_trouble(before), _is_trouble(after)
+    if now and (not was or (before is not None and before.reason != after.reason)):
+        return Announcement(EventType.WARNING, after.reason, f"{after.type}={after.status}: {after.message}")
+    if was and not now and before is not None and after.status != Truth.UNKNOWN.value:
+        return Announcement(
+            EventType.NORMAL, after.reason, f"{after.type}={after.status}, after {before.reason}: {after.message}"
+        )
+    return None
+
+
+def _is_trouble(condition: Condition) -> bool:
+    type_ = ConditionType(condition.type) if condition.type in set(ConditionType) else None
+    if type_ is None:
+        return False
+    if type_ in _TROUBLE_REASONS:
+        return condition.status == Truth.FALSE.value and condition.reason in _TROUBLE_REASONS[type_]
+    return type_ in _TROUBLE and condition.status == _TROUBLE[type_].value

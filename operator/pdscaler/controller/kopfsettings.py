@@ -1,0 +1,35 @@
+"""kopf's settings, as measured (KOPF facts in docs/adr/0001). Imports kopf, and nothing of the project."""
+
+import logging
+
+import kopf
+
+PREFIX = "kopf.pdscaler.io"
+"""Prefix of what kopf would store on objects. No handler of ours stores anything; a later one would not take kopf's."""
+
+
+def apply(settings: kopf.OperatorSettings, namespaced: bool) -> None:
+    """Set what the operator needs otherwise than kopf's defaults.
+
+    Parameters
+    ----------
+    settings
+        Changed in place.
+    namespaced
+        The operator is confined to some namespaces: it may neither list namespaces nor CRDs.
+    """
+    settings.persistence.finalizer = f"{PREFIX}/unused"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
+    # Events are posted on purpose, by the cluster package.
+    settings.posting.level = logging.WARNING
+    settings.posting.enabled = False
+    settings.networking.request_timeout = 15
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    # The API server sends a bookmark each minute: a longer silence is a dead connection.
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    settings.background.cancellation_polling = 5
+    settings.scanning.disabled = namespaced
+    settings.process.ultimate_exiting_timeout = 30

@@ -1,0 +1,250 @@
+"""The evaluation loop: every period all PDDeployments, one at once when it changed. No kopf; the clock is an argument.
+
+Resources that share a Prometheus are evaluated together from one snapshot; those of another do not wait for them. What
+goes wrong with one resource is its own condition and never stops the others.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from pdscaler.cluster.targets import TargetRef
+from pdscaler.controller.claims import conflicts
+from pdscaler.controller.evaluation import ResourceKey, SupersededError
+from pdscaler.controller.inventory import Inventory
+from pdscaler.controller.prepare import Document, Prepared, Preparer
+from pdscaler.controller.servers import Heartbeat
+from pdscaler.controller.worker import Job, Reading, Worker
+from pdscaler.core.workload import NoData, Telemetry
+from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.subject import Subject
+
+_logger = logging.getLogger(__name__)
+
+EVALUATION_LIMIT_S = 120.0
+"""An evaluation that takes longer is given up, seconds: every request in it has a deadline of its own far below."""
+CHANGED_RETRY_S = 1.0
+"""How soon to look again at a resource that changed while it was evaluated, seconds: its watch event is on its way."""
+_AT_ONCE = 8
+"""Evaluations of one group under way at the same time: their waits for the API server overlap."""
+_STOPPING_S = 5.0
+"""How long evaluations under way may finish when the loop is ended, seconds."""
+
+Snapshot = dict[tuple[str, str], Telemetry | NoData]
+
+
+class Collects(Protocol):
+    """Reads the metrics of many PDDeployments at once."""
+
+    async def collect(self, subjects: Sequence[Subject]) -> Snapshot:
+        """Read the metrics."""
+
+
+class Follows(Protocol):
+    """Follows targets and their pods."""
+
+    async def watch(self, ref: TargetRef) -> None:
+        """Make sure that a target is followed."""
+
+    async def retain(self, refs: Iterable[TargetRef]) -> None:
+        """Stop following all other targets."""
+
+
+class EvaluationLoop:
+    """Evaluates what is due, for as long as it runs.
+
+    Parameters
+    ----------
+    inventory
+        The live resources.
+    preparer
+        Parses them.
+    worker
+        Evaluates one resource and publishes the outcome.
+    collector
+        Reads the metrics.
+    targets
+        Follows the targets.
+    heartbeat
+        Told whenever something was finished.
+    period_s
+        The evaluation period, seconds.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        preparer: Preparer,
+        worker: Worker,
+        collector: Collects,
+        targets: Follows,
+        heartbeat: Heartbeat,
+        period_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._inventory = inventory
+        self._preparer = preparer
+        self._worker = worker
+        self._collector = collector
+        self._targets = targets
+        self._heartbeat = heartbeat
+        self._period_s = period_s
+        self._clock = clock
+        self._next_round_s = -math.inf
+        self._retries_s: dict[ResourceKey, float] = {}
+        self._readings: dict[ResourceKey, Reading] = {}
+        self._busy: set[ResourceKey] = set()
+        self._again: set[ResourceKey] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Evaluate until cancelled; what is under way then may finish for a few seconds."""
+        try:
+            while True:
+                try:
+                    await self.tick()
+                except Exception:
+                    _logger.exception("the evaluation loop failed; it goes on with the next period")
+                    self._next_round_s = self._clock() + self._period_s
+                await self._pause()
+        finally:
+            await self._finish()
+
+    async def tick(self) -> None:
+        """Start everything that is due now."""
+        now_s = self._clock()
+        documents = self._inventory.documents()
+        due = set(self._inventory.take_due())
+        due |= {key for key, at_s in self._retries_s.items() if at_s <= now_s}
+        for key in due:
+            self._retries_s.pop(key, None)
+        self._again |= due & self._busy
+        in_round = now_s >= self._next_round_s
+        if in_round:
+            due |= set(documents)
+            # Rounds keep their rhythm; what a slow machine has missed is not caught up.
+            late_s = now_s - self._next_round_s
+            self._next_round_s = now_s + self._period_s - (late_s if late_s < self._period_s else 0.0)
+        self._forget(documents)
+        prepared = {key: self._preparer.prepare(document) for key, document in documents.items()}
+        valid = [resource for resource in prepared.values() if isinstance(resource, Prepared)]
+        await self._targets.retain({ref for resource in valid for _, ref in resource.targets.items()})
+        lost = conflicts(valid)
+        jobs = [
+            Job(documents[key], prepared[key], lost.get(key)) for key in sorted(due - self._busy) if key in documents
+        ]
+        for group in _by_endpoint(jobs):
+            self._start(group, fresh=in_round)
+        if not jobs:
+            self._heartbeat.beat()
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def _start(self, jobs: Sequence[Job], fresh: bool) -> None:
+        self._busy.update(job.key for job in jobs)
+        task = asyncio.create_task(self._evaluate(jobs, fresh), name=f"pdscaler evaluation of {len(jobs)}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _evaluate(self, jobs: Sequence[Job], fresh: bool) -> None:
+        """Evaluate resources of one endpoint from one snapshot."""
+        try:
+            await self._read_metrics([job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh)
+            limit = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(self._evaluate_one(job, limit) for job in jobs))
+        except Exception:
+            # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.
+            _logger.exception("an evaluation of %d PDDeployments failed", len(jobs))
+        finally:
+            self._busy.difference_update(job.key for job in jobs)
+            for key in [job.key for job in jobs if job.key in self._again]:
+                self._again.discard(key)
+                self._inventory.mark(key)
+            self._heartbeat.beat()
+
+    async def _read_metrics(self, resources: Sequence[Prepared], fresh: bool) -> None:
+        await asyncio.gather(
+            *(self._targets.watch(ref) for resource in resources for _, ref in resource.targets.items())
+        )
+        now_s = self._clock()
+        subjects = {resource.key: self._worker.subject(resource, now_s) for resource in resources}
+        asked = [subject for key, subject in subjects.items() if fresh or not self._is_fresh(key, subject, now_s)]
+        if not asked:
+            return
+        snapshot = await self._collector.collect(asked)
+        read_at_s = self._clock()
+        for subject in asked:
+            key = ResourceKey(*subject.key)
+            self._readings[key] = Reading(subject, snapshot[subject.key], read_at_s)
+
+    def _is_fresh(self, key: ResourceKey, subject: Subject, now_s: float) -> bool:
+        known = self._readings.get(key)
+        if known is None or now_s - known.at_s >= self._period_s:
+            return False
+        return bool(replace(known.subject, pods=subject.pods) == subject)
+
+    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore) -> None:
+        async with limit:
+            try:
+                retry_s = await self._work(job)
+            except SupersededError as superseded:
+                if superseded.gone:
+                    self._inventory.distrust(job.document)
+                    return
+                retry_s = CHANGED_RETRY_S
+            if retry_s is not None:
+                self._retries_s[job.key] = self._clock() + retry_s
+                self._inventory.changed.set()
+
+    async def _work(self, job: Job) -> float | None:
+        try:
+            async with asyncio.timeout(EVALUATION_LIMIT_S):
+                return await self._worker.work(job, self._readings.get(job.key))
+        except SupersededError:
+            raise
+        except Exception as error:
+            _logger.exception("the evaluation of PDDeployment %s failed", job.key)
+            await self._worker.report(job, error)
+            return None
+
+    async def _pause(self) -> None:
+        """Wait until something is due: the next round, a retry, or a change."""
+        next_s = min([self._next_round_s, *self._retries_s.values()])
+        try:
+            async with asyncio.timeout(max(0.0, next_s - self._clock())):
+                await self._inventory.changed.wait()
+        except TimeoutError:
+            return
+
+    def _forget(self, documents: Mapping[ResourceKey, Document]) -> None:
+        for key in self._worker.known() - documents.keys() - self._busy:
+            self._worker.forget(key)
+            self._preparer.forget(key)
+            self._readings.pop(key, None)
+            self._retries_s.pop(key, None)
+
+    async def _finish(self) -> None:
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=_STOPPING_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def _by_endpoint(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Group the jobs that one Prometheus serves; what is invalid needs none and waits for none."""
+    groups: dict[Endpoint | None, list[Job]] = {}
+    for job in jobs:
+        endpoint = job.prepared.endpoint if isinstance(job.prepared, Prepared) else None
+        groups.setdefault(endpoint, []).append(job)
+    return list(groups.values())

@@ -1,0 +1,125 @@
+"""The operator's own metrics, in a registry of their own. May import prometheus_client; no kopf.
+
+A figure that is not known has no sample: neither 0 nor the last one that was known.
+"""
+
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey
+from pdscaler.core.pools import Pool
+from pdscaler.core.slo import LatencyStatistics, Statistic
+from pdscaler.core.workload import NoData, NoDataReason
+
+_KINDS = ("current", "recommended", "desired")
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Samples of every live PDDeployment, and counters of what the operator did."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        resource = ("namespace", "name")
+        self._replicas = Gauge(
+            "pdscaler_replicas",
+            "Replicas: current (what /scale asks for), recommended (the model's optimum), desired (what is ordered).",
+            (*resource, "pool", "kind"),
+            registry=self.registry,
+        )
+        self._ttft = Gauge(
+            "pdscaler_predicted_ttft_seconds",
+            "Time to first token predicted at the desired replicas.",
+            (*resource, "statistic"),
+            registry=self.registry,
+        )
+        self._tpot = Gauge(
+            "pdscaler_predicted_tpot_seconds",
+            "Time per output token predicted at the desired replicas.",
+            (*resource, "statistic"),
+            registry=self.registry,
+        )
+        self._attainable = Gauge(
+            "pdscaler_slo_attainable",
+            "1 where an allowed number of replicas meets the objectives, else 0.",
+            resource,
+            registry=self.registry,
+        )
+        self._evaluations = Counter(
+            "pdscaler_evaluations", "Evaluations by what they came to.", ("outcome",), registry=self.registry
+        )
+        self._duration = Histogram(
+            "pdscaler_evaluation_duration_seconds",
+            "Time of one evaluation, writes included, the reading of metrics excluded.",
+            registry=self.registry,
+            buckets=_BUCKETS_S,
+        )
+        self._failures = Counter(
+            "pdscaler_telemetry_failures",
+            "Evaluations without usable metrics, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._writes = Counter(
+            "pdscaler_scale_writes", "Writes of /scale, by pool and result.", ("pool", "result"), registry=self.registry
+        )
+        # A counter that first appears at 1 hides its first increase from rate(): the known reasons start at 0.
+        for reason in NoDataReason:
+            self._failures.labels(reason.value)
+
+    def record(self, outcome: Evaluation | Rejection, duration_s: float) -> None:
+        """Count an evaluation and show its figures.
+
+        Parameters
+        ----------
+        outcome
+            What the evaluation came to.
+        duration_s
+            How long it took, seconds.
+        """
+        self._duration.observe(duration_s)
+        if isinstance(outcome, Rejection):
+            self._evaluations.labels(outcome.reason).inc()
+            return
+        decision = outcome.decision
+        self._evaluations.labels(outcome.outcome.value).inc()
+        if isinstance(decision.telemetry, NoData):
+            self._failures.labels(decision.telemetry.reason.value).inc()
+        for write in outcome.writes:
+            self._writes.labels(write.pool.value, write.result.value).inc()
+        for pool, counts in decision.pools.items():
+            for kind, value in zip(_KINDS, (outcome.current(pool), counts.recommended, counts.desired), strict=True):
+                _show(self._replicas, (*outcome.key, pool.value, kind), value)
+        predicted = decision.predicted
+        nothing = LatencyStatistics()
+        for gauge, statistics in (
+            (self._ttft, nothing if predicted is None else predicted.ttft_s),
+            (self._tpot, nothing if predicted is None else predicted.tpot_s),
+        ):
+            for statistic in Statistic:
+                _show(gauge, (*outcome.key, statistic.value), statistics.of(statistic))
+        sizing = decision.sizing
+        _show(self._attainable, tuple(outcome.key), None if sizing is None else float(sizing.feasible))
+
+    def forget(self, key: ResourceKey) -> None:
+        """Drop every sample of a PDDeployment that is gone."""
+        for pool in Pool:
+            for kind in _KINDS:
+                _show(self._replicas, (*key, pool.value, kind), None)
+        for statistic in Statistic:
+            _show(self._ttft, (*key, statistic.value), None)
+            _show(self._tpot, (*key, statistic.value), None)
+        _show(self._attainable, tuple(key), None)
+
+    def exposition(self) -> bytes:
+        """Return all samples in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _show(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
+    if value is None:
+        with suppress(KeyError):
+            gauge.remove(*labels)
+    else:
+        gauge.labels(*labels).set(value)

@@ -1,0 +1,210 @@
+"""Evaluates one PDDeployment and publishes the outcome. No kopf; the clock is an argument."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pdscaler.cluster.targets import TargetRef
+from pdscaler.controller.apply import Applied
+from pdscaler.controller.book import Book, Entry
+from pdscaler.controller.evaluate import Advisor, Autoscaler, Case
+from pdscaler.controller.evaluation import INTERNAL_ERROR, Evaluation, Rejection, ResourceKey, TargetConflict
+from pdscaler.controller.prepare import Document, Prepared, fingerprint_of, key_of
+from pdscaler.controller.publish import Publisher
+from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
+from pdscaler.core.workload import NoData, Telemetry
+from pdscaler.telemetry.subject import Subject
+from pdscaler.units import format_duration
+
+
+class KnowsTargets(Protocol):
+    """Says from memory what is known of targets and their pods."""
+
+    def target(self, ref: TargetRef) -> PoolState | TargetUnknown:
+        """Return the state of a target."""
+
+    def pod_names(self, ref: TargetRef, since_s: float) -> frozenset[str]:
+        """Return the names of its pods, those gone since then included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the metrics said of a resource, and what was asked."""
+
+    subject: Subject
+    telemetry: Telemetry | NoData
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One resource to evaluate.
+
+    Parameters
+    ----------
+    document
+        The resource as the watch has it.
+    prepared
+        The same, parsed; or why it cannot be evaluated.
+    conflict
+        Somebody else who holds one of its targets; None where nobody does.
+    """
+
+    document: Document
+    prepared: Prepared | Rejection
+    conflict: TargetConflict | None
+
+    @property
+    def key(self) -> ResourceKey:
+        """Namespace and name."""
+        return key_of(self.document)
+
+
+class Worker:
+    """Evaluates resources one by one.
+
+    Parameters
+    ----------
+    advisor
+        Evaluates what is RecommendOnly: it holds no writer.
+    autoscaler
+        Evaluates what is Auto.
+    targets
+        Knows the targets.
+    publisher
+        Publishes the outcomes.
+    period_s
+        The evaluation period, seconds.
+    clock
+        Seconds since the epoch.
+    timer
+        Seconds that never go back, for durations.
+    """
+
+    def __init__(
+        self,
+        *,
+        advisor: Advisor,
+        autoscaler: Autoscaler,
+        targets: KnowsTargets,
+        publisher: Publisher,
+        period_s: float,
+        clock: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._advisor = advisor
+        self._autoscaler = autoscaler
+        self._targets = targets
+        self._publisher = publisher
+        self._period_s = period_s
+        self._clock = clock
+        self._timer = timer
+        self._book = Book()
+        self._last_reading_s: dict[ResourceKey, float] = {}
+
+    def known(self) -> frozenset[ResourceKey]:
+        """Return which resources are remembered."""
+        return self._book.keys()
+
+    def forget(self, key: ResourceKey) -> None:
+        """Forget a resource that is gone, its metrics included."""
+        self._book.forget(key)
+        self._last_reading_s.pop(key, None)
+        self._publisher.forget(key)
+
+    def subject(self, prepared: Prepared, now_s: float) -> Subject:
+        """Return what the collector must know of a resource."""
+        since_s = now_s - prepared.spec.window_s
+        return prepared.subject(prepared.targets.map(lambda ref: self._targets.pod_names(ref, since_s)))
+
+    async def work(self, job: Job, reading: Reading | None) -> float | None:
+        """Evaluate and publish.
+
+        Parameters
+        ----------
+        job
+            The resource.
+        reading
+            Its metrics; None only where it is invalid.
+
+        Returns
+        -------
+        float or None
+            How soon to evaluate again, seconds; None: at the next period.
+
+        Raises
+        ------
+        SupersededError
+            If the resource is gone or has changed.
+        """
+        began_s = self._timer()
+        entry = self._entry(job)
+        if isinstance(job.prepared, Rejection):
+            await self._publisher.publish(entry, job.prepared, self._timer() - began_s)
+            return None
+        assert reading is not None
+        evaluation = await self._evaluate(entry, job.prepared, job.conflict, reading)
+        await self._publisher.publish(entry, evaluation, self._timer() - began_s)
+        return evaluation.retry_s
+
+    async def report(self, job: Job, error: Exception) -> None:
+        """Publish that an evaluation broke inside; it is tried again at the next period."""
+        entry = self._entry(job)
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        message = (
+            f"The evaluation failed ({said}); trying again every {format_duration(self._period_s)}. "
+            "This is a fault of the operator: its log has the details."
+        )
+        generation = fingerprint_of(job.document).generation
+        await self._publisher.publish(
+            entry, Rejection(job.key, generation, self._clock(), INTERNAL_ERROR, message), 0.0
+        )
+
+    def _entry(self, job: Job) -> Entry:
+        return self._book.entry(job.key, fingerprint_of(job.document).uid, job.document.get("status") or {})
+
+    async def _evaluate(
+        self, entry: Entry, prepared: Prepared, conflict: TargetConflict | None, reading: Reading
+    ) -> Evaluation:
+        now_s = self._clock()
+        seen = prepared.targets.map(self._targets.target)
+        state = self._count_once(entry.key, entry.starting_state(seen, now_s), reading)
+        inputs = PlanInputs(telemetry=reading.telemetry, targets=seen, paused=prepared.paused)
+        case = Case(prepared, inputs, state, now_s, conflict)
+        path = self._advisor if prepared.recommend_only else self._autoscaler
+        applied = await path.evaluate(case)
+        entry.state = applied.state
+        evaluation = self._outcome(entry, prepared, conflict, applied)
+        failed = bool(evaluation.failed_writes)
+        return replace(evaluation, retry_s=entry.retry_s(failed, self._period_s))
+
+    def _count_once(self, key: ResourceKey, state: PlanState, reading: Reading) -> PlanState:
+        """Keep a failed reading that is evaluated twice from counting twice."""
+        seen_before = self._last_reading_s.get(key) == reading.at_s
+        self._last_reading_s[key] = reading.at_s
+        if seen_before and isinstance(reading.telemetry, NoData):
+            return replace(state, telemetry_failures=max(0, state.telemetry_failures - 1))
+        return state
+
+    def _outcome(
+        self, entry: Entry, prepared: Prepared, conflict: TargetConflict | None, applied: Applied
+    ) -> Evaluation:
+        seen = applied.inputs.targets
+        return Evaluation(
+            key=prepared.key,
+            generation=prepared.fingerprint.generation,
+            model=prepared.resource.spec.model,
+            recommend_only=prepared.recommend_only,
+            spec=prepared.spec,
+            paused=prepared.paused,
+            targets=prepared.targets,
+            seen=seen,
+            decision=applied.decision,
+            writes=applied.writes,
+            conflict=conflict,
+            state=applied.state,
+            retry_s=None,
+            troubled_for_s=entry.troubled_for_s(seen, applied.decision.at_s),
+            period_s=self._period_s,
+        )
