@@ -4,23 +4,21 @@ Everything listens on 127.0.0.1 and lies in one run directory, so several can ru
 away: nothing here is tuned to survive a crash.
 """
 
-import json
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from localplane.audit import POLICY, AuditLog
+from localplane.cluster import Cluster
 from localplane.errors import LocalPlaneError
-from localplane.kubeconfig import write_certificate_kubeconfig, write_token_kubeconfig
-from localplane.nodes import node_documents
+from localplane.kubeconfig import write_certificate_kubeconfig
 from localplane.pki import Pki, create_pki
 from localplane.ports import free_ports
-from localplane.processes import Process, Processes
+from localplane.processes import Process
 from localplane.stages import compose_config
 from localplane.toolset import Tools
 from localplane.waiting import wait_for
@@ -28,7 +26,7 @@ from localplane.waiting import wait_for
 _CONTROLLERS = "*,-cloud-node-lifecycle-controller,-node-ipam-controller,-node-route-controller,-service-lb-controller"
 
 
-class ControlPlane:
+class ControlPlane(Cluster):
     """A control plane that runs while its ``with`` block does.
 
     Parameters
@@ -44,10 +42,7 @@ class ControlPlane:
     """
 
     def __init__(self, run_dir: Path, tools: Tools, *, gpu_nodes: int = 4, gpus_per_node: int = 8) -> None:
-        self.run_dir = run_dir.resolve()
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.tools = tools
-        self.processes = Processes(self.run_dir)
+        super().__init__(run_dir, tools, kubeconfig=run_dir.resolve() / "admin.kubeconfig")
         self.audit_log = AuditLog(self.run_dir / "audit.log")
         self._gpu_nodes = gpu_nodes
         self._gpus_per_node = gpus_per_node
@@ -59,11 +54,6 @@ class ControlPlane:
     def server(self) -> str:
         """URL of the API server."""
         return f"https://127.0.0.1:{self._port}"
-
-    @property
-    def kubeconfig(self) -> Path:
-        """Kubeconfig of the administrator (system:masters)."""
-        return self.run_dir / "admin.kubeconfig"
 
     def __enter__(self) -> Self:
         try:
@@ -140,56 +130,6 @@ class ControlPlane:
         """End the API server at once, and start it again on the same port with the same data."""
         self.stop_apiserver()
         self.start_apiserver()
-
-    def add_nodes(self, count: int, gpus: int = 8, prefix: str = "gpu") -> None:
-        """Add fake nodes ``PREFIX-0`` … with GPUs and wait until they are Ready."""
-        self.apply(*node_documents(count, gpus, prefix))
-        names = [f"node/{prefix}-{number}" for number in range(count)]
-        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
-
-    def apply(self, *documents: dict[str, Any]) -> None:
-        """Apply objects given as values."""
-        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
-
-    def get(self, *args: str) -> dict[str, Any]:
-        """Return ``kubectl get ARGS -o json``."""
-        document: dict[str, Any] = json.loads(self.kubectl("get", *args, "-o", "json").stdout)
-        return document
-
-    def kubectl(
-        self,
-        *args: str | Path,
-        input: str | None = None,  # noqa: A002 (subprocess.run's own name for it)
-        check: bool = True,
-        kubeconfig: Path | None = None,
-        timeout_s: float = 120.0,
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run kubectl as the administrator (or with another kubeconfig) and return what it said.
-
-        Raises
-        ------
-        LocalPlaneError
-            With kubectl's own message, if it fails and ``check`` is left on.
-        """
-        command = [
-            str(self.tools["kubectl"]),
-            f"--kubeconfig={kubeconfig or self.kubeconfig}",
-            f"--cache-dir={self.run_dir / 'kubectl-cache'}",
-            *map(str, args),
-        ]
-        try:
-            done = subprocess.run(command, input=input, capture_output=True, text=True, check=False, timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise LocalPlaneError(f"kubectl {' '.join(map(str, args))}: no answer in {timeout_s:g} seconds") from error
-        if check and done.returncode != 0:
-            raise LocalPlaneError(f"kubectl {' '.join(map(str, args))}: {done.stderr.strip() or done.stdout.strip()}")
-        return done
-
-    def service_account_kubeconfig(self, namespace: str, name: str, valid: str = "24h") -> Path:
-        """Return a kubeconfig with a fresh token of a service account that exists: its rights and no others."""
-        token = self.kubectl("create", "token", name, "-n", namespace, f"--duration={valid}").stdout.strip()
-        path = self.run_dir / f"{namespace}.{name}.kubeconfig"
-        return write_token_kubeconfig(path, self.server, self._need_pki(), token, namespace)
 
     def _start_etcd(self) -> None:
         client = f"http://127.0.0.1:{self._etcd_port}"

@@ -13,10 +13,10 @@ from localplane.waiting import wait_for
 
 class _Exporter(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        host, port = self.server.server_address[:2]
+        address = self.headers["Host"]
         if self.path == "/sd":
             kind = "application/json"
-            body = f'[{{"targets": ["{host!s}:{port}"], "labels": {{"pod": "p-0", "__metrics_path__": "/pod"}}}}]'
+            body = f'[{{"targets": ["{address}"], "labels": {{"pod": "p-0", "__metrics_path__": "/pod"}}}}]'
         else:
             kind = "text/plain; version=0.0.4"
             body = "# TYPE answer gauge\nanswer 42\n"
