@@ -159,9 +159,7 @@ def require_cluster(kubeconfig: str | None, context: str | None, environ: Mappin
     files = kubeconfig_files(kubeconfig, environ)
     if not any(path.is_file() for path in files):
         looked = ", ".join(str(path) for path in files)
-        raise InvalidInputError(
-            "", f"no cluster to ask: there is no kubeconfig at {looked} (name one with --kubeconfig)"
-        )
+        raise InvalidInputError("", f"no cluster to ask: no kubeconfig at {looked} (name one with --kubeconfig)")
     contexts = _contexts([_mapping(path) for path in files])
     if context is not None and context not in contexts:
         there = _some(sorted(contexts)) if contexts else "none"

@@ -106,7 +106,7 @@ def now_words(view: View) -> str:
 
 def present_facts(view: View) -> list[tuple[str, str]]:
     """Return what the present replicas follow from, as (label, sentence)."""
-    facts = [("problem", line) for line in trouble_lines(view)]
+    facts = [("condition", line) for line in trouble_lines(view)]
     if not view.seen:
         return facts
     facts.append(("load", _load(view)))
@@ -158,7 +158,7 @@ def allowed_words(spec: PDDeploymentSpec, gpus: str = UNKNOWN) -> str:
     ]
     budget = spec.constraints.max_gpus
     if budget is not None:
-        said.append(f"{budget} GPUs" + (f" ({gpus} used)" if gpus != UNKNOWN else ""))
+        said.append(f"{budget} GPUs" + (f" ({gpus.partition('/')[0]} used)" if gpus != UNKNOWN else ""))
     ratio = spec.constraints.ratio
     if ratio is not None:
         bounds = [

@@ -25,7 +25,8 @@ from pdscaler.cli.view import (
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.units import format_duration, format_number
 
-_WIDTHS = (10, 7, 9, 8, 13, 9, 6, 26)
+_WIDTHS = (9, 5, 7, 6, 11, 7, 5, 0)
+"""Least widths of the columns: tables of several PDDeployments align."""
 _MAX_DECISIONS = 6
 _PLAIN_WIDTH = 118
 _NO_ATTAINMENT: PerPool[float | None] = PerPool(None, None)
@@ -114,7 +115,7 @@ def pool_table(view: View, attainment: Attainment | None = None) -> Table:
     headers = ["", "ready", "current", "needed", "recommended", "desired", "load", "latency now / target"]
     for index, (header, width) in enumerate(zip(headers, _WIDTHS, strict=True)):
         justify = "right" if 0 < index < len(headers) - 1 else "left"
-        table.add_column(header, min_width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(header, min_width=width, justify=justify, no_wrap=bool(width))  # type: ignore[arg-type]
     if attainment is not None:
         table.add_column("SLO met", justify="right", no_wrap=True)
     for pool, status in view.pools.items():
@@ -157,7 +158,7 @@ def steps(decision: DecisionStatus) -> list[str]:
 
 def trouble_lines(view: View) -> list[str]:
     """Write the conditions that are not well: ``MetricsAvailable=False, NoData: …``."""
-    lines = [f"spec: {view.problem}"] if view.problem else []
+    lines = [view.problem] if view.problem else []
     if not view.seen:
         lines.append("no operator has written a status yet: does pdscaler run, and look after this namespace?")
     lines.extend(

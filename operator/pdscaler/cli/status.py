@@ -115,7 +115,11 @@ def _facts(view: View, now_s: float) -> Table:
             table.add_row(
                 f"  {latency}", f"{predicted} predicted at the desired replicas, target {target_words(view, pool)}"
             )
-    for label, text in (*_workload_facts(view, now_s), *_engine_facts(view), ("changed", view.summary.last_change)):
+    for label, text in (
+        *_workload_facts(view, now_s),
+        *_engine_facts(view),
+        ("changed", clock_time(view.summary.last_change, None, now_s)),
+    ):
         if text and text != UNKNOWN:
             table.add_row(f"  {label}", text)
     return table

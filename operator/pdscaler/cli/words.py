@@ -19,6 +19,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.TARGET_UNKNOWN: "the target cannot be read: nothing is changed",
     Limit.TARGET_AT_ZERO: "the target is at 0 replicas: taken as a deliberate stop",
     Limit.CAPACITY_PENDING: "ordered replicas are not ready yet: no more are ordered",
+    Limit.PODS_TERMINATING: "replicas of the last scale-down still terminate: no further scale-down",
     Limit.ROLLOUT: "a rollout is in progress: no scale-down",
     Limit.PODS_FAILING: "its pods fail to start: no more are ordered",
     Limit.NO_DATA: "there are no metrics to go by: it holds",
