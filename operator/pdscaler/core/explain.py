@@ -18,20 +18,23 @@ def statistic_of(model: PoolModel) -> Statistic:
     return model.target.statistic if model.target is not None else Statistic.MEAN
 
 
-def latency_at(model: PoolModel, replicas: int) -> str:
-    """Return the predicted latency at a count: ``2.07s``, or that the count cannot keep up.
-
-    The words follow "would be" and "gives" alike.
-    """
+def latency(model: PoolModel, replicas: int) -> str | None:
+    """Return the latency that a count is predicted to give: ``2.07s``; None where it cannot keep up."""
     value = model.statistics(replicas).of(statistic_of(model))
-    return "an endless queue" if value is None or math.isinf(value) else format_duration(value)
+    return None if value is None or math.isinf(value) else format_duration(value)
+
+
+def outcome(model: PoolModel, replicas: int, name: str = "") -> str:
+    """Return what a count does: ``gives 2.07s``, or ``cannot keep up``."""
+    value = latency(model, replicas)
+    return "cannot keep up" if value is None else f"gives {name}{value}"
 
 
 def one_fewer(model: PoolModel, replicas: int) -> str:
     """Return what one replica fewer would give: ``1 fewer gives 2.07s``."""
     if replicas <= 1:
         return "1 is the least"
-    return f"1 fewer gives {latency_at(model, replicas - 1)}"
+    return f"1 fewer {outcome(model, replicas - 1)}"
 
 
 def explain(
@@ -45,7 +48,7 @@ def explain(
         return f"{alone(pool, models)}: no count meets the target; {one_fewer(model, replicas)}"
     if replicas < recommended:
         limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
-        return f"needs {format_number(required)}, {limits} allows {replicas}: {latency_at(model, replicas)}"
+        return f"needs {format_number(required)}, {limits} allows {replicas}, which {outcome(model, replicas)}"
     if replicas > recommended:
         limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
         return f"{limits} asks {replicas}: {recommended} would meet the target"
@@ -96,12 +99,13 @@ def infeasible_reason(
         if not model.attainable and model.target is not None:
             parts.append(
                 f"{LATENCY[pool]} {format_duration(model.target.target_s)}{_statistic(model)} cannot be met: "
-                f"{alone(pool, models)}. Best possible: {latency_at(model, replicas)}"
+                f"{alone(pool, models)}. "
+                f"Best possible: {latency(model, replicas) or f'none, as {replicas} replicas cannot keep up'}"
             )
         elif recommended[pool] > space.bounds[pool].high:
             parts.append(
-                f"{pool} needs {format_number(required[pool])} replicas, maxReplicas is {space.bounds[pool].high}: "
-                f"{LATENCY[pool]} {latency_at(model, replicas)}"
+                f"{pool} needs {format_number(required[pool])} replicas and maxReplicas is {space.bounds[pool].high}, "
+                f"which {outcome(model, replicas, LATENCY[pool] + ' ')}"
             )
     if not choice.serves_all:
         asked = PerPool(space.bounds.prefill.clamp(recommended.prefill), space.bounds.decode.clamp(recommended.decode))

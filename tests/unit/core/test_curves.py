@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from support.scenarios import PAPER_DECODE
 
 from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.profile import (
@@ -16,6 +15,7 @@ from pdscaler.core.profile import (
     PrefillProfile,
 )
 from pdscaler.errors import InvalidInputError
+from support.scenarios import PAPER_DECODE
 
 
 def prefill(*points: tuple[float, float]) -> PrefillProfile:
@@ -105,9 +105,7 @@ class TestPrefill:
 
 class TestDecode:
     SURFACE = decode_surface(
-        decode(
-            (1000, 1, 0.005), (1000, 10, 0.010), (1000, 20, 0.012), (3000, 1, 0.007), (3000, 10, 0.020)
-        )
+        decode((1000, 1, 0.005), (1000, 10, 0.010), (1000, 20, 0.012), (3000, 1, 0.007), (3000, 10, 0.020))
     )
 
     @pytest.mark.parametrize(
