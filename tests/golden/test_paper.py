@@ -1,7 +1,6 @@
 """Every number of MODEL sections 1 and 2: the paper's scenario."""
 
 import pytest
-from support.scenarios import PAPER_DECODE, PAPER_RATE_RPS, paper_spec, paper_workload
 
 from pdscaler.core.paper import (
     prefill_decode_ratio,
@@ -12,6 +11,7 @@ from pdscaler.core.paper import (
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import predict, size
 from pdscaler.core.slo import Statistic
+from support.core_cases import PAPER_DECODE, PAPER_RATE_RPS, paper_spec, paper_workload
 
 MEASURED = [(point.batch, point.tpot_s) for point in PAPER_DECODE]
 

@@ -15,7 +15,7 @@ from pdscaler.core.profile import (
     PrefillProfile,
 )
 from pdscaler.errors import InvalidInputError
-from support.scenarios import PAPER_DECODE
+from support.core_cases import PAPER_DECODE
 
 
 def prefill(*points: tuple[float, float]) -> PrefillProfile:

@@ -11,7 +11,7 @@ from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.core.spec import Constraints, PoolLimits, Ratio, SizingModel
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
-from support.scenarios import PAPER_RATE_RPS, paper_spec, paper_workload, points_spec
+from support.core_cases import PAPER_RATE_RPS, paper_spec, paper_workload, points_spec
 
 
 def limits(prefill: tuple[int, int], decode: tuple[int, int]) -> PerPool[PoolLimits]:
