@@ -6,6 +6,7 @@ it needs and the objects themselves are never held.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -14,6 +15,9 @@ from typing import Generic, Protocol, TypeVar
 
 from pdscaler.cluster.connection import Connection, Json, refusal
 from pdscaler.cluster.errors import EXPIRED, UNREACHABLE, ClusterError
+from pdscaler.errors import PdscalerError
+
+_logger = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
 
@@ -182,7 +186,7 @@ class Reflector(Generic[Key]):
         version = ""
         async for page, listed_at in list_pages(self._connection, self._path):
             version = listed_at
-            seen.update(self._store.put(document) for document in page)
+            seen.update(key for key in map(self._put, page) if key is not None)
         for key in self._store.keys(self._namespace) - seen:
             self._store.drop(key)
         self._version = version
@@ -198,10 +202,18 @@ class Reflector(Generic[Key]):
                 if kind == "DELETED":
                     self._store.drop(self._store.key(document))
                 elif kind != "BOOKMARK":
-                    self._store.put(document)
+                    self._put(document)
                 self._version = str(document["metadata"]["resourceVersion"])
                 self._failures = 0
                 self._heard()
+
+    def _put(self, document: Json) -> Key | None:
+        """Hand an object to the store; one that cannot be read is left out, and the others are followed on."""
+        try:
+            return self._store.put(document)
+        except (PdscalerError, LookupError, TypeError, ValueError, AttributeError):
+            _logger.exception("an object under %s cannot be read and is left out", self._path)
+            return None
 
     async def _recover(self, error: ClusterError) -> None:
         """After a failure: wait longer each time; list anew unless only the connection broke."""

@@ -1,6 +1,6 @@
 """PDDeployments as the API server holds them, for the command line. May import api, cluster and errors."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from pdscaler.api.pddeployment import API_VERSION, PLURAL
 from pdscaler.cluster.connection import Connection, Json, collection_path, segments
@@ -41,7 +41,9 @@ class PDDeployments:
             documents.extend(page)
         return documents
 
-    async def watch(self, namespace: str | None = None, name: str | None = None) -> AsyncIterator[tuple[str, Json]]:
+    async def watch(
+        self, namespace: str | None = None, name: str | None = None
+    ) -> AsyncGenerator[tuple[str, Json], None]:
         """Yield (``ADDED`` | ``MODIFIED`` | ``DELETED``, document): all that are there, then each change.
 
         Ends when the server ends the watch (some minutes): whoever wants more calls it again.

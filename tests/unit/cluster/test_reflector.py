@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from pdscaler.cluster.connection import Json, connect
@@ -209,6 +210,18 @@ async def test_a_watch_that_is_refused_does_not_hammer_the_list(tmp_path: Path) 
     async with fake_api_server(handler) as server:
         reflector = await follow(server, tmp_path, lambda _, reflector: reflector._failures >= 4)
     assert reflector.problem is not None
+
+
+async def test_an_object_that_cannot_be_read_is_left_out_and_the_others_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lists_one_without_name(request: web.Request) -> web.StreamResponse:
+        items = [item("a", 1), {"metadata": {"resourceVersion": "1"}}, item("b", 1)]
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+
+    async with fake_api_server(script(lists_one_without_name, watches(hang=True))) as server:
+        await follow(server, tmp_path, lambda names, reflector: names.names == {"a", "b"} and reflector.listed)
+    assert "cannot be read and is left out" in caplog.text
 
 
 def test_the_waits_grow_and_stay_below_one_period() -> None:
