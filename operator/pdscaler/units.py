@@ -9,13 +9,13 @@ import re
 
 from pdscaler.errors import InvalidInputError
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|µs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|µs|ms|s|m|h)", re.ASCII)
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION_PATTERN = r"^(0|(\d+(\.\d+)?(us|µs|ms|s|m|h))+)$"
 """Regular expression of a duration, for schemas: ``2s``, ``350ms``, ``6500us``, ``1h30m``, ``0``."""
 
 
-def parse_duration(text: str, field: str = "") -> float:
+def parse_duration(text: object, field: str = "") -> float:
     """Convert a duration such as ``2s``, ``350ms``, ``6500us`` or ``1m30s`` to seconds.
 
     Parameters
@@ -42,7 +42,7 @@ def parse_duration(text: str, field: str = "") -> float:
     >>> parse_duration("6500us")
     0.0065
     """
-    if not isinstance(text, str) or len(text) > 32 or not re.fullmatch(DURATION_PATTERN, text):
+    if not isinstance(text, str) or len(text) > 32 or not re.fullmatch(DURATION_PATTERN, text, re.ASCII):
         shown = repr(text) if not isinstance(text, str) else '"' + text[:40].encode("unicode_escape").decode() + '"'
         raise InvalidInputError(field, f"{shown} is not a duration (write 2s, 350ms or 6500us)")
     seconds = math.fsum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))

@@ -139,18 +139,49 @@ class DurationBetween:
         }
 
 
+FORMS: dict[str, str] = {}
+"""Pattern -> what it asks for, in words: nobody reads a regular expression in an error."""
+
+
+def form(pattern: str, words: str) -> str:
+    """Return a pattern whose violation is told in words."""
+    FORMS[pattern] = words
+    return pattern
+
+
 Latency = Annotated[float, DurationBetween(0.0, 3600.0, above=True)]
 """A latency that is never zero, seconds."""
 LatencyOrZero = Annotated[float, DurationBetween(0.0, 3600.0)]
 """A latency that may be zero, seconds."""
 
-Text = Annotated[str, Field(strict=True, min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[
+    str,
+    Field(
+        strict=True, min_length=1, max_length=253, pattern=form(r"^[^\x00-\x1f\x7f]+$", "printable text on one line")
+    ),
+]
 """Printable text such as a model's name."""
 ObjectName = Annotated[
     str,
-    Field(strict=True, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    Field(
+        strict=True,
+        max_length=253,
+        pattern=form(
+            r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+            "a Kubernetes name: lower-case letters, digits, - and .",
+        ),
+    ),
 ]
 """Name of a Kubernetes object (RFC 1123 subdomain)."""
+Label = Annotated[
+    str,
+    Field(
+        strict=True,
+        max_length=63,
+        pattern=form(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "lower-case letters, digits and -"),
+    ),
+]
+"""Name of a namespace or of an endpoint (RFC 1123 label)."""
 Tokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 """A number of tokens."""
 Replicas = Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)]

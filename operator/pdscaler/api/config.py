@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from pdscaler.api.base import FROM_DOCUMENT, DurationBetween, Model, invalid, not_yet
+from pdscaler.api.base import FROM_DOCUMENT, DurationBetween, Label, Model, form, invalid, not_yet
 from pdscaler.api.problems import to_error
 from pdscaler.api.yamlfile import parse_yaml, read_yaml_documents
 from pdscaler.errors import InvalidInputError
@@ -44,8 +44,14 @@ def _no_leader_election(value: bool) -> bool:
 PathText = Annotated[str, Field(strict=True, min_length=1, max_length=4096)]
 Address = Annotated[str, Field(strict=True, max_length=261), AfterValidator(_address)]
 """``HOST:PORT``; an empty host means all interfaces; an empty text means that nothing listens."""
-HttpUrl = Annotated[str, Field(strict=True, max_length=2048, pattern=r"^https?://[^\s@/?#]+[^\s@]*$")]
-Label = Annotated[str, Field(strict=True, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+HttpUrl = Annotated[
+    str,
+    Field(
+        strict=True,
+        max_length=2048,
+        pattern=form(r"^https?://[^\s@/?#]+[^\s@]*$", "http:// or https://, a host, no user part"),
+    ),
+]
 
 
 class PrometheusEndpoint(Model):

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from pdscaler.api.base import DurationBetween, Model, invalid, rule, rules
+from pdscaler.api.base import DurationBetween, Label, Model, form, invalid, rule, rules
 from pdscaler.api.unsupported import ENGINES_AVAILABLE, UNSUPPORTED_ENGINES, refuse_value, value_rules
 
 DEFAULT_ENDPOINT = "default"
@@ -27,7 +27,7 @@ PresetName = Annotated[
     Field(
         strict=True,
         max_length=63,
-        pattern=r"^[A-Za-z][A-Za-z0-9._-]*$",
+        pattern=form(r"^[A-Za-z][A-Za-z0-9._-]*$", "a preset's name: letters, digits, ., _ and -"),
         json_schema_extra=rules(*value_rules(UNSUPPORTED_ENGINES, ENGINES_AVAILABLE)),
     ),
     AfterValidator(_built_engine),
@@ -40,12 +40,20 @@ class PrometheusSpec(Model):
 
     model_config = ConfigDict(json_schema_extra=rules(rule("!(has(self.endpointRef) && has(self.url))", _XOR)))
 
-    endpoint_ref: (
-        Annotated[str, Field(strict=True, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None
-    ) = Field(default=None, description='Endpoint of the operator\'s configuration; "default" where url is not given.')
-    url: Annotated[str, Field(strict=True, max_length=2048, pattern=r"^https?://[^\s@]+$")] | None = Field(
-        default=None, description="Only where the administrator allows it (prometheus.allowedUrls)."
+    endpoint_ref: Label | None = Field(
+        default=None, description='Endpoint of the operator\'s configuration; "default" where url is not given.'
     )
+    url: (
+        Annotated[
+            str,
+            Field(
+                strict=True,
+                max_length=2048,
+                pattern=form(r"^https?://[^\s@]+$", "http:// or https://, without a user part"),
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Only where the administrator allows it (prometheus.allowedUrls).")
 
     @model_validator(mode="before")
     @classmethod
@@ -90,9 +98,14 @@ class MetricsSpec(Model):
     prometheus: PrometheusSpec = PrometheusSpec()
     engine: PresetName = Field(default="VLLM", description="Preset of the engines' metrics; " + ENGINES_AVAILABLE + ".")
     front_door: FrontDoorSpec | None = None
-    pool_label: Annotated[str, Field(strict=True, max_length=63, pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")] = Field(
-        default="", description="Label that tells prefill from decode, where series carry no pod label."
-    )
+    pool_label: Annotated[
+        str,
+        Field(
+            strict=True,
+            max_length=63,
+            pattern=form(r"^([a-zA-Z_][a-zA-Z0-9_]*)?$", "a label name: letters, digits and _"),
+        ),
+    ] = Field(default="", description="Label that tells prefill from decode, where series carry no pod label.")
     window_s: Annotated[float, DurationBetween(1.0, 21600.0)] = Field(
         default=180.0, alias="window", description="Window of rates and means."
     )

@@ -11,6 +11,7 @@ from pdscaler.api.base import (
     Model,
     ObjectName,
     Replicas,
+    form,
     invalid,
     rule,
     rules,
@@ -32,11 +33,16 @@ class ScaleTargetRef(Model):
     """A workload with a scale subresource, in the same namespace."""
 
     api_version: Annotated[
-        str, Field(strict=True, max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[a-z0-9]+$")
+        str,
+        Field(
+            strict=True,
+            max_length=253,
+            pattern=form(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[a-z0-9]+$", "group/version such as apps/v1"),
+        ),
     ] = Field(default="apps/v1", description="Group and version, such as apps/v1.")
-    kind: Annotated[str, Field(strict=True, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")] = Field(
-        default="Deployment", description="Kind, such as Deployment."
-    )
+    kind: Annotated[
+        str, Field(strict=True, max_length=63, pattern=form(r"^[A-Z][A-Za-z0-9]*$", "a kind such as Deployment"))
+    ] = Field(default="Deployment", description="Kind, such as Deployment.")
     name: ObjectName
 
     @property

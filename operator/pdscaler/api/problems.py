@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pdscaler.api.base import INVALID, NOT_SUPPORTED_YET
+from pdscaler.api.base import FORMS, INVALID, NOT_SUPPORTED_YET
 from pdscaler.errors import InvalidInputError, NotSupportedYetError
 
 _TYPES = {
@@ -121,13 +121,15 @@ def _bounds(kind: str, value: object, context: Mapping[str, Any]) -> str:
         "string_too_long": "is too long (at most {max_length} characters)",
         "too_short": "needs at least {min_length} entries",
         "too_long": "has too many entries (at most {max_length})",
-        "string_pattern_mismatch": "{value} has a form that is not allowed here (expected {pattern})",
+        "string_pattern_mismatch": "{value} has a form that is not allowed here (expected {form})",
         "invalid_key": "keys must be strings",
+        "string_unicode": "is not valid Unicode text",
     }
     if kind not in texts:
         return f"{show(value)} cannot be used ({kind.replace('_', ' ')})"
     limits = {key: f"{entry:g}" if isinstance(entry, float) else entry for key, entry in context.items()}
-    return texts[kind].format(**{**limits, "value": show(value)})
+    expected = FORMS.get(str(context.get("pattern")), str(context.get("pattern")))
+    return texts[kind].format(**{**limits, "value": show(value), "form": expected})
 
 
 def _unknown_field(location: list[int | str], model: type[BaseModel]) -> str:
