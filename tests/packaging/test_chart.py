@@ -197,7 +197,7 @@ def test_a_misspelt_key_is_refused_at_every_level(tools: Tools) -> None:
     assert len(levels) > 15
     broken = copy.deepcopy(values)
     for path in levels:
-        at = broken
+        at: Any = broken
         for step in path:
             at = at[step]
         at["misspelt"] = "x"
