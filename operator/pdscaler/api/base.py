@@ -5,7 +5,7 @@ rule stands once for pydantic and once for the API server (CEL), side by side.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.alias_generators import to_camel
@@ -111,7 +111,7 @@ class DurationBetween:
             seconds = float(value)
         else:
             try:
-                seconds = parse_duration(cast("str", value))  # which refuses what is no string
+                seconds = parse_duration(value)
             except InvalidInputError as error:
                 raise invalid(error.problem) from None
         if not self.low_s <= seconds <= self.high_s or (self.above and seconds == self.low_s):

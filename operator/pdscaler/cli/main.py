@@ -92,6 +92,7 @@ def _silence_stdout() -> None:
 
 
 @click.command(
+    "pdscaler",
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help="Right-size the prefill and decode pools of disaggregated LLM inference:"

@@ -26,8 +26,9 @@ def plan_table(
     """Return the answer for people, below 120 columns."""
     lines = _headline(spec, workload, result)
     lines += ["", *_pool_lines(spec, result), ""]
-    lines += _labelled("next change", _next_change(changes))
-    lines += _labelled("one less", _one_less(spec, result))
+    if result.feasible:  # what would change a plan that does not hold is told by its reason
+        lines += _labelled("next change", _next_change(changes))
+        lines += _labelled("one less", _one_less(spec, result))
     lines += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by))
     for index, note in enumerate(notes):
         lines += _labelled("notes" if index == 0 else "", note, wrapped=True)
@@ -137,7 +138,7 @@ def _value(predicted: Prediction, pool: Pool, target: LatencyTarget | None) -> f
 
 def _latency(predicted: Prediction, pool: Pool, target: LatencyTarget | None) -> str:
     value = _value(predicted, pool, target)
-    return "unbounded (the queue grows)" if value is not None and math.isinf(value) else format_duration(value)
+    return "unbounded" if value is not None and math.isinf(value) else format_duration(value)
 
 
 def _name(pool: Pool) -> str:
