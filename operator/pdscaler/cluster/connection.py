@@ -8,21 +8,25 @@ exec plugins, tokens that rotate.
 import asyncio
 import json
 import math
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
-import yaml
 from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_TOKEN_FILENAME
 
-from pdscaler.cluster.errors import CONFLICT, SERVER_ERROR, UNREACHABLE, ClusterError, ConflictError
+from pdscaler.cluster.credentials import load_configuration
+from pdscaler.cluster.errors import (
+    CONFLICT,
+    MAX_MESSAGE,
+    SERVER_ERROR,
+    UNREACHABLE,
+    ClusterError,
+    ConflictError,
+    one_line,
+)
 from pdscaler.errors import InvalidInputError
 
 Json: TypeAlias = dict[str, Any]
@@ -39,7 +43,6 @@ CONNECT_TIMEOUT_S = 10.0
 RENEW_PAUSE_S = 30.0
 """Least time between two readings of refused credentials, seconds: an exec plugin may open a browser."""
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: CONFLICT, 410: "Expired"}
-_MAX_MESSAGE = 500
 
 
 class Connection:
@@ -224,7 +227,7 @@ class Connection:
 
     def _broken(self, error: Exception) -> ClusterError:
         said = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return ClusterError(UNREACHABLE, _one_line(f"API server {self.server} did not answer: {said}"))
+        return ClusterError(UNREACHABLE, one_line(f"API server {self.server} did not answer: {said}"))
 
 
 async def connect(
@@ -252,42 +255,8 @@ async def connect(
     InvalidInputError
         If the kubeconfig is missing or cannot be used, or has no such context.
     """
-    load = _load_service_account if kubeconfig is None and context is None and _is_pod() else None
-    load = load or partial(_load_kubeconfig, kubeconfig, context)
+    load = partial(load_configuration, kubeconfig, context)
     return Connection(load, await load(), request_timeout_s)
-
-
-async def _load_service_account() -> Configuration:
-    configuration = Configuration()
-    try:
-        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
-        raise InvalidInputError(
-            "kubeconfig", f"the pod's service account cannot be used: {_one_line(str(error))}"
-        ) from error
-    return configuration
-
-
-async def _load_kubeconfig(kubeconfig: str | None, context: str | None) -> Configuration:
-    files = _kubeconfig_files(kubeconfig)
-    configuration = Configuration()
-    try:
-        await load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=files, context=context, client_configuration=configuration, persist_config=False
-        )
-    except (TypeError, AttributeError) as error:
-        # The client's loader stumbles over whatever has another shape; a kubeconfig is user input: it gets one line.
-        raise InvalidInputError("kubeconfig", "cannot be used: it is not a kubeconfig", files) from error
-    except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:
-        raise InvalidInputError("kubeconfig", f"cannot be used: {_one_line(str(error))}", files) from error
-    return configuration
-
-
-def _kubeconfig_files(kubeconfig: str | None) -> str:
-    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    if not any(Path(file).is_file() for file in files.split(os.pathsep)):
-        raise InvalidInputError("kubeconfig", "no such file (name one with --kubeconfig or KUBECONFIG)", files)
-    return files
 
 
 def segments(*parts: str) -> str:
@@ -323,14 +292,6 @@ def _new_client(configuration: Configuration) -> ApiClient:
     return client
 
 
-def _is_pod() -> bool:
-    return (
-        "KUBERNETES_SERVICE_HOST" in os.environ
-        and Path(SERVICE_TOKEN_FILENAME).is_file()
-        and Path(SERVICE_CERT_FILENAME).is_file()
-    )
-
-
 def _object(text: bytes) -> Json:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -345,17 +306,12 @@ def _refusal(status: int, body: bytes) -> ClusterError:
         said = _object(body)
         reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
     except ValueError:
-        message = body[:_MAX_MESSAGE].decode("utf-8", "replace")
+        message = body[:MAX_MESSAGE].decode("utf-8", "replace")
     return refusal(status, reason, message)
 
 
 def refusal(status: int, reason: str, message: str) -> ClusterError:
     """Make the error of a Kubernetes ``Status`` object."""
-    message = _one_line(message) or f"the API server answered {status}"
+    message = one_line(message) or f"the API server answered {status}"
     reason = reason or _REASONS.get(status) or (SERVER_ERROR if status >= 500 else "RequestFailed")
     return ConflictError(message) if reason == CONFLICT else ClusterError(reason, message, status)
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"

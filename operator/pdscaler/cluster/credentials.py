@@ -1,6 +1,7 @@
-"""The credentials of a cluster as plain values, for a library with a connection of its own. May import errors only.
+"""Which cluster, and as whom: kubeconfigs and service accounts. May import errors only.
 
-Read as :func:`pdscaler.cluster.connection.connect` reads them: both speak with the same cluster as the same user.
+:func:`pdscaler.cluster.connection.connect` reads them here; a library with a connection of its own gets them as plain
+values, so that both speak with the same cluster as the same user.
 """
 
 import os
@@ -12,6 +13,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_TOKEN_FILENAME
 
+from pdscaler.cluster.errors import one_line
 from pdscaler.errors import InvalidInputError
 
 
@@ -60,18 +62,8 @@ async def load_credentials(kubeconfig: str | None = None, context: str | None = 
     InvalidInputError
         If the kubeconfig is missing or cannot be used, or has no such context.
     """
-    configuration = Configuration()
-    try:
-        if kubeconfig is None and context is None and _is_pod():
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
-            )
-        header = await configuration.get_api_key_with_prefix("BearerToken")
-    except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise InvalidInputError("kubeconfig", f"cannot be used: {said}", kubeconfig or "") from error
+    configuration = await load_configuration(kubeconfig, context)
+    header = await configuration.get_api_key_with_prefix("BearerToken")
     scheme, _, token = (header or "").rpartition(" ")
     return Credentials(
         server=str(configuration.host),
@@ -85,6 +77,41 @@ async def load_credentials(kubeconfig: str | None = None, context: str | None = 
         password=configuration.password or None,
         proxy=configuration.proxy or None,
     )
+
+
+async def load_configuration(kubeconfig: str | None, context: str | None) -> Configuration:
+    """Read the client's configuration; arguments and errors as :func:`load_credentials`."""
+    if kubeconfig is None and context is None and _is_pod():
+        return _of_service_account()
+    files = _kubeconfig_files(kubeconfig)
+    configuration = Configuration()
+    try:
+        await load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=files, context=context, client_configuration=configuration, persist_config=False
+        )
+    except (TypeError, AttributeError) as error:
+        # The client's loader stumbles over whatever has another shape; a kubeconfig is user input: it gets one line.
+        raise InvalidInputError("kubeconfig", "cannot be used: it is not a kubeconfig", files) from error
+    except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:
+        raise InvalidInputError("kubeconfig", f"cannot be used: {one_line(str(error))}", files) from error
+    return configuration
+
+
+def _of_service_account() -> Configuration:
+    configuration = Configuration()
+    try:
+        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        problem = f"the pod's service account cannot be used: {one_line(str(error))}"
+        raise InvalidInputError("kubeconfig", problem) from error
+    return configuration
+
+
+def _kubeconfig_files(kubeconfig: str | None) -> str:
+    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if not any(Path(file).is_file() for file in files.split(os.pathsep)):
+        raise InvalidInputError("kubeconfig", "no such file (name one with --kubeconfig or KUBECONFIG)", files)
+    return files
 
 
 def _is_pod() -> bool:

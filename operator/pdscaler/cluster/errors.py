@@ -15,6 +15,9 @@ EXPIRED = "Expired"
 SERVER_ERROR = "ServerError"
 """Reason of an answer 5xx that names no reason of its own."""
 
+MAX_MESSAGE = 500
+"""Longest message that is kept of what others said, characters."""
+
 
 class ClusterError(PdscalerError):
     """A request to the Kubernetes API that did not succeed.
@@ -38,9 +41,20 @@ class ClusterError(PdscalerError):
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
 
+    @property
+    def transient(self) -> bool:
+        """Whether it says something about the API server's health, and nothing about the object."""
+        return self.reason == UNREACHABLE or self.status == 429 or self.status >= 500
+
 
 class ConflictError(ClusterError):
     """The object changed between the read and the write (409): read again, decide again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(CONFLICT, message, 409)
+
+
+def one_line(text: str) -> str:
+    """Make one printable line of at most 500 characters of what others said."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"

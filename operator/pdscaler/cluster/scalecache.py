@@ -6,7 +6,7 @@ May import cluster and core.
 import asyncio
 from collections.abc import Iterable
 
-from pdscaler.cluster.errors import UNREACHABLE, ClusterError
+from pdscaler.cluster.errors import ClusterError
 from pdscaler.cluster.scale import Scale, ScaleReader
 from pdscaler.cluster.targets import TargetRef, unknown
 from pdscaler.core.decision import TargetUnknown
@@ -50,6 +50,7 @@ class ScaleCache:
         kept = set(refs)
         for ref in [ref for ref in self._known if ref not in kept]:
             del self._known[ref]
+        self._failed &= kept
 
     def mark(self, ref: TargetRef) -> None:
         """Have a scale read again: its object changed."""
@@ -78,7 +79,7 @@ class ScaleCache:
         except ClusterError as error:
             self._failed.add(ref)
             self._wake.set()  # so that the loop notices that there is something to try again
-            if error.reason == UNREACHABLE and isinstance(self._known.get(ref), Scale):
+            if error.transient and isinstance(self._known.get(ref), Scale):
                 return
             read = unknown(ref, error)
         if ref in self._known:

@@ -117,7 +117,7 @@ def parse_label_selector(text: str) -> Selector:
     Examples
     --------
     >>> str(parse_label_selector("app=decode, tier in (gpu,cpu),!canary"))
-    'app=decode,tier in (gpu,cpu),!canary'
+    'app=decode,tier in (cpu,gpu),!canary'
     """
     return Selector(tuple(_parse_requirement(part) for part in _split(text) if part))
 

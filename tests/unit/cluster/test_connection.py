@@ -9,6 +9,7 @@ from aiohttp import web
 
 from pdscaler.cluster import connection
 from pdscaler.cluster.connection import Connection, collection_path, connect, segments
+from pdscaler.cluster.credentials import load_credentials
 from pdscaler.cluster.errors import ClusterError, ConflictError
 from pdscaler.errors import InvalidInputError
 from support.fake_api_server import FakeApiServer, fake_api_server, status, stream
@@ -177,6 +178,14 @@ async def test_a_kubeconfig_that_cannot_be_used_is_one_clear_line(
     assert str(caught.value).startswith(f"{path}: kubeconfig: ")
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+async def test_another_library_gets_the_same_credentials(tmp_path: Path) -> None:
+    fake = FakeApiServer(stream)
+    fake.url = "http://127.0.0.1:1"
+    found = await load_credentials(str(fake.kubeconfig(tmp_path)))
+    assert (found.server, found.scheme, found.token) == ("http://127.0.0.1:1", "Bearer", "first")
+    assert "first" not in repr(found)
 
 
 async def test_an_unknown_context_is_named(tmp_path: Path) -> None:
