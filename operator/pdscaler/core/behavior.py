@@ -30,6 +30,17 @@ def seed(memory: PoolMemory, current: int, now_s: float) -> PoolMemory:
     return PoolMemory((*memory.recommendations, Recommendation(now_s, current)), memory.events)
 
 
+def fade(memory: PoolMemory, behavior: Behavior, now_s: float) -> PoolMemory:
+    """Return the memory after an evaluation that recommended nothing: empty once all of it has left the windows.
+
+    An empty memory is seeded at the next recommendation, so that one reading after an outage cannot drop a pool.
+    """
+    window_s = max(behavior.scale_down.stabilization_window_s, behavior.scale_up.stabilization_window_s)
+    if any(entry.at_s > now_s - window_s for entry in memory.recommendations):
+        return memory
+    return PoolMemory((), memory.events)
+
+
 def within_tolerance(behavior: Behavior, current: int, wanted: int, needed: float) -> bool:
     """Whether the need is so near the current count that the tolerance keeps it.
 
@@ -126,14 +137,15 @@ def _relevant(
 ) -> tuple[Recommendation, ...]:
     """Drop what has left both windows, and what a later entry outlives: a higher one for down, a lower one for up.
 
-    What stays for one direction is strictly ordered by count, so that there are never more entries than counts.
+    What stays for one direction is strictly ordered by count, so that there are never more entries than counts. The
+    newest entry always stays, however short the windows: it says that the pool has been evaluated (see :func:`seed`).
     """
     kept: list[Recommendation] = []
     least, greatest = math.inf, -math.inf
     for entry in reversed(recommendations):
         for_down = entry.at_s > now_s - behavior.scale_down.stabilization_window_s and entry.replicas > greatest
         for_up = entry.at_s > now_s - behavior.scale_up.stabilization_window_s and entry.replicas < least
-        if for_down or for_up:
+        if for_down or for_up or not kept:
             kept.append(entry)
         greatest = max(greatest, entry.replicas)
         least = min(least, entry.replicas)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pdscaler.core.behavior import limit_rate, seed, stabilize, within_tolerance
+from pdscaler.core.behavior import fade, limit_rate, seed, stabilize, within_tolerance
 from pdscaler.core.decision import Limit, PoolMemory, PoolSizing, Recommendation, ScaleEvent
 from pdscaler.core.freeze import Block, Freeze
 from pdscaler.core.spec import PoolLimits
@@ -53,9 +53,9 @@ def planned_move(
         Telemetry is back after a fallback, and a full fresh window has not passed: no scale-down yet.
     """
     if freeze.untouchable is not None or freeze.current is None:
-        return untouched(freeze, memory, answer.limited_by)
+        return untouched(freeze, fade(memory, limits.behavior, now_s), answer.limited_by)
     current, behavior = freeze.current, limits.behavior
-    memory = _usable(memory, limits, current, now_s)
+    memory = _usable(memory, current, now_s)
     applied = list(answer.limited_by)
     wanted = answer.replicas
     exact = wanted == answer.recommended and math.isfinite(answer.required)
@@ -77,7 +77,7 @@ def planned_move(
     return Move(desired, wanted, tuple(dict.fromkeys(applied)), blocks, memory)
 
 
-def blind_move(freeze: Freeze, memory: PoolMemory, limits: PoolLimits, fallback: int | None) -> Move:
+def blind_move(freeze: Freeze, memory: PoolMemory, limits: PoolLimits, now_s: float, fallback: int | None) -> Move:
     """Return what a pool may be ordered without data: its present count, or the fallback's, within bounds.
 
     Parameters
@@ -85,6 +85,7 @@ def blind_move(freeze: Freeze, memory: PoolMemory, limits: PoolLimits, fallback:
     fallback
         The count of an active fallback; None to hold.
     """
+    memory = fade(memory, limits.behavior, now_s)
     if freeze.untouchable is not None or freeze.current is None:
         return untouched(freeze, memory, (Limit.NO_DATA,))
     applied = [Limit.NO_DATA]
@@ -108,8 +109,8 @@ def blocked(freeze: Freeze, desired: int) -> tuple[int, tuple[Block, ...]]:
     return (freeze.current if blocks else desired), blocks
 
 
-def _usable(memory: PoolMemory, limits: PoolLimits, current: int, now_s: float) -> PoolMemory:
-    """Return the memory with no time in the future, seeded with the current count where the windows hold nothing.
+def _usable(memory: PoolMemory, current: int, now_s: float) -> PoolMemory:
+    """Return the memory with no time in the future, seeded with the current count where it is empty.
 
     A clock that was set back must not keep an entry for ever.
     """
@@ -117,8 +118,4 @@ def _usable(memory: PoolMemory, limits: PoolLimits, current: int, now_s: float) 
         tuple(Recommendation(min(entry.at_s, now_s), entry.replicas) for entry in memory.recommendations),
         tuple(ScaleEvent(min(event.at_s, now_s), event.change) for event in memory.events),
     )
-    rules = limits.behavior
-    window_s = max(rules.scale_down.stabilization_window_s, rules.scale_up.stabilization_window_s)
-    if any(entry.at_s > now_s - window_s for entry in memory.recommendations):
-        return memory
-    return seed(memory, current, now_s)
+    return memory if memory.recommendations else seed(memory, current, now_s)

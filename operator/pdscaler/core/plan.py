@@ -159,7 +159,7 @@ def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
             counts[pool] = max(count, present) if fallback.behavior is FallbackBehavior.HOLD_OR_HIGHER else count
     moves = PerPool(
         *(
-            blind_move(freeze, state.pools[pool], limits[pool], counts[pool])
+            blind_move(freeze, state.pools[pool], limits[pool], situation.now_s, counts[pool])
             for pool, freeze in situation.freezes.items()
         )
     )
@@ -177,7 +177,7 @@ def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
         telemetry=missing,
         predicted=None,
         sizing=None,
-        state=state,
+        state=replace(state, pools=moves.map(lambda move: move.memory)),
     )
 
 
