@@ -7,9 +7,9 @@ The same names everywhere: ``evaluationPeriod`` in the file, ``PDSCALER_EVALUATI
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pdscaler.api.base import FROM_DOCUMENT, DurationBetween, Label, Model, form, invalid, not_yet
 from pdscaler.api.problems import to_error
@@ -63,6 +63,14 @@ class PrometheusEndpoint(Model):
     client_cert_file: PathText | None = None
     client_key_file: PathText | None = None
     timeout_s: Annotated[float, DurationBetween(0.1, 120.0)] = Field(default=5.0, alias="timeout")
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if self.client_cert_file is not None and self.client_key_file is None:
+            raise invalid("is required with clientCertFile", "clientKeyFile")
+        if self.client_key_file is not None and self.client_cert_file is None:
+            raise invalid("is required with clientKeyFile", "clientCertFile")
+        return self
 
 
 class PrometheusConfig(Model):

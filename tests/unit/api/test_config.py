@@ -128,6 +128,16 @@ def test_endpoints_by_variable_and_flag(tmp_path: Path) -> None:
             "prometheus.endpoints.default.token",
             "is not a known field",
         ),
+        (
+            "prometheus: {endpoints: {default: {url: 'http://x', clientCertFile: /c}}}\n",
+            "prometheus.endpoints.default.clientKeyFile",
+            "is required with clientCertFile",
+        ),
+        (
+            "prometheus: {endpoints: {default: {url: 'http://x', clientKeyFile: /k}}}\n",
+            "prometheus.endpoints.default.clientCertFile",
+            "is required with clientKeyFile",
+        ),
         ("prometheus: {endpoints: {Default: {url: 'http://x'}}}\n", "prometheus.endpoints.Default", "has a form"),
         ("prometheus: {allowedUrls: ['http://u:p@x']}\n", "prometheus.allowedUrls[0]", "has a form"),
         ("- a\n", "", "expected one mapping of settings"),
