@@ -4,19 +4,17 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.emulation import completions, deployment, prefill, shared
 
 from pdscaler.core.emulation import Admitted, Emulation, Milestone, Prefilled, Request, Routing
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, Overhead
+from support.emulation import completions, deployment, prefill, shared
 
 ROUTINGS = st.sampled_from([Routing.JOIN_SHORTEST_QUEUE, Routing.ROUND_ROBIN, Routing.CENTRAL])
 REQUESTS = st.lists(
     st.tuples(st.floats(0, 20), st.integers(1, 1500), st.integers(1, 200), st.floats(0, 1)), min_size=1, max_size=40
 )
-SCALINGS = st.lists(
-    st.tuples(st.floats(0, 25), st.sampled_from(list(Pool)), st.sets(st.integers(0, 4))), max_size=12
-)
+SCALINGS = st.lists(st.tuples(st.floats(0, 25), st.sampled_from(list(Pool)), st.sets(st.integers(0, 4))), max_size=12)
 PROFILE = DecodeProfile(
     tuple(DecodePoint(c, b, 0.002 + 0.001 * b + 1e-7 * b * c) for c in (100, 800) for b in (1, 8)),
     max_batch=3,

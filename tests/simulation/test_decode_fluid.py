@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from support.emulation import INSTANT, completions, deployment
 
 from pdscaler.core.curves import DecodeSurface, decode_surface
 from pdscaler.core.emulation import Request
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import DecodePoint, DecodeProfile
+from support.emulation import INSTANT, completions, deployment
 
 PROFILE = DecodeProfile(
     points=tuple(

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import stats
-from support.emulation import INSTANT, completions, deployment, level, prefill, shared
 
 from pdscaler.core.emulation import Completion, Emulation, Request, Routing
 from pdscaler.core.profile import MaxThroughput, PrefillProfile
+from support.emulation import INSTANT, completions, deployment, level, prefill, shared
 
 BATCHES = 25
 WARM_UP = 0.1

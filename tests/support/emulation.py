@@ -6,11 +6,12 @@ from pdscaler.core.emulation import Completion, Emulation, Request, Routing
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, Overhead, PrefillProfile
 
+NO_OVERHEAD = Overhead()
 INSTANT = PrefillProfile(max_throughput=MaxThroughput(1.0, 1e300))
 """Prefill that takes next to no time: what arrives is at decode at once."""
 
 
-def prefill(budget: int = 1000, overhead: Overhead = Overhead()) -> PrefillProfile:
+def prefill(budget: int = 1000, overhead: Overhead = NO_OVERHEAD) -> PrefillProfile:
     """One token takes one millisecond."""
     return PrefillProfile(max_throughput=MaxThroughput(1000, 1000), max_batched_tokens=budget, overhead=overhead)
 

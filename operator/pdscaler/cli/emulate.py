@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -74,19 +74,14 @@ def emulate(
     fixed = None if static is None else _static(static)
     address = _address(listen)
     writer = None if records is None else RecordsWriter(records)
-    try:
+    with nullcontext() if writer is None else writer:
         emulator = Emulator(
             _model(resource), load, streams[2], clock=time.monotonic, unix_clock=time.time, records=writer
         )
-        try:
-            source = _ready_pods(resource, kubeconfig, context) if fixed is None else _always(fixed)
-            asyncio.run(_serve(emulator, source, resource.metadata.name, address, linger=linger))
-        finally:
-            for line in summary_lines(emulator):
-                click.echo(line)
-    finally:
-        if writer is not None:
-            writer.close()
+        source = _ready_pods(resource, kubeconfig, context) if fixed is None else _always(fixed)
+        asyncio.run(_serve(emulator, source, resource.metadata.name, address, linger=linger))
+        for line in summary_lines(emulator):
+            click.echo(line)
 
 
 async def _serve(
@@ -152,15 +147,20 @@ async def _ready_pods(
 
     While a target cannot be read its engines go on: they do not stop for want of an API server.
     """
+    from pdscaler.cli.cluster import explained
     from pdscaler.cluster.cache import ClusterCache
     from pdscaler.cluster.connection import connect
+    from pdscaler.cluster.errors import ClusterError
     from pdscaler.cluster.targets import TargetRef
     from pdscaler.core.decision import TargetUnknown
 
     namespace = resource.metadata.namespace
     references = PerPool(resource.spec.prefill.scale_target_ref, resource.spec.decode.scale_target_ref)
     targets = references.map(lambda ref: TargetRef(namespace, ref.api_version, ref.kind, ref.name))
-    connection = await connect(kubeconfig, context)
+    try:
+        connection = await connect(kubeconfig, context)
+    except ClusterError as error:
+        raise explained(error) from error
     try:
         cache = ClusterCache(connection, [namespace])
         await cache.start()

@@ -1,13 +1,13 @@
 """Decode, rule by rule (DESIGN section 6); prefill takes next to no time."""
 
 import pytest
-from support.emulation import INSTANT, completions, deployment, level, prefill, shared, submit
 
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.emulation import Admitted
 from pdscaler.core.emulation.decode import BatchClock, BatchClocks
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import DecodePoint, DecodeProfile
+from support.emulation import INSTANT, completions, deployment, level, prefill, shared, submit
 
 approx = pytest.approx
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.emulation import deployment, level, prefill, submit
 
 from pdscaler.core.emulation import Admitted, Completion, Emulation, Prefilled, Request
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import Overhead
 from pdscaler.simulator.exposition import EngineMetrics, FrontDoorMetrics
 from pdscaler.simulator.histograms import VLLM_TOKENS, VLLM_TPOT_S, VLLM_TTFT_S, Histogram
+from support.emulation import deployment, level, prefill, submit
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from support.emulation import completions, deployment, level, prefill, submit
 
 from pdscaler.core.emulation import Emulation, Prefilled, Request, Routing
 from pdscaler.core.pools import Pool
 from pdscaler.core.profile import Overhead
+from support.emulation import completions, deployment, level, prefill, submit
 
 
 def ttfts(emulation: Emulation) -> list[float]:

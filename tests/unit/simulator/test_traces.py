@@ -138,14 +138,14 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
 
 def test_more_hits_than_tokens_are_named(tmp_path: Path) -> None:
     text = "arrival_s,input_tokens,output_tokens,prefix_hit_tokens\n0,10,1,11\n"
-    with pytest.raises(InvalidInputError, match="t.csv line 2: prefix_hit_tokens is 11, more than the 10 input tokens"):
+    with pytest.raises(InvalidInputError, match="more than the 10 input tokens"):
         read_trace(written(tmp_path / "t.csv", text))
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "", "2023-13-16 18:15:46.6", "1.5", "."])
 def test_a_bad_timestamp_is_named(tmp_path: Path, moment: str) -> None:
     path = written(tmp_path / "t.csv", f"TIMESTAMP,ContextTokens,GeneratedTokens\n{moment},1,1\n")
-    with pytest.raises(InvalidInputError, match='line 2: TIMESTAMP is ".*", expected a date and time such as'):
+    with pytest.raises(InvalidInputError, match=r'line 2: TIMESTAMP is ".*", expected a date and time such as'):
         read_trace(path)
 
 
@@ -231,19 +231,19 @@ def test_below_one_it_thins() -> None:
 
 def test_scaling_is_seeded_and_one_changes_nothing() -> None:
     trace = made(50)
-    again = [scale_trace(trace, 2.5, np.random.default_rng(4)).arrival_s for _ in range(2)]
-    assert np.array_equal(*again)
+    first, second = (scale_trace(trace, 2.5, np.random.default_rng(4)).arrival_s for _ in range(2))
+    assert np.array_equal(first, second)
     assert scale_trace(trace, 1.0, np.random.default_rng(4)) is trace
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_factor_that_makes_no_sense(factor: float) -> None:
-    with pytest.raises(InvalidInputError, match="--rate-scale: is .*, expected a number above 0"):
+    with pytest.raises(InvalidInputError, match=r"--rate-scale: is .*, expected a number above 0"):
         scale_trace(made(5), factor, np.random.default_rng(0))
 
 
 def test_a_factor_that_leaves_nothing() -> None:
-    with pytest.raises(InvalidInputError, match="leaves no request of made.csv"):
+    with pytest.raises(InvalidInputError, match="leaves no request of made"):
         scale_trace(made(5), 1e-9, np.random.default_rng(0))
 
 

@@ -65,10 +65,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_phases(tmp_path / "none.yaml")
     path = tmp_path / "phases.yaml"
     path.write_text("phases: [")
-    with pytest.raises(InvalidInputError, match="phases.yaml: is not YAML"):
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: is not YAML"):
         read_phases(path)
     path.write_text("phases: []")
-    with pytest.raises(InvalidInputError, match="phases.yaml: phases: expected a list"):
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: phases: expected a list"):
         read_phases(path)
 
 
@@ -139,5 +139,5 @@ def test_the_segment_of_a_trace() -> None:
     ]
     assert len(list(load_of_trace(trace).requests)) == 4
     assert load_of_trace(trace).duration_s == pytest.approx(9.0)
-    with pytest.raises(InvalidInputError, match="t.csv: --duration: no request arrives"):
+    with pytest.raises(InvalidInputError, match=r"t\.csv: --duration: no request arrives"):
         load_of_trace(trace, 0.0)
