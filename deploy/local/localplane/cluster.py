@@ -28,6 +28,9 @@ class Cluster:
         Kubeconfig of the administrator, of one context.
     """
 
+    borrowed = False
+    """It lives on after us: what we add must be taken away."""
+
     def __init__(self, run_dir: Path, tools: Tools, *, kubeconfig: Path) -> None:
         self.run_dir = run_dir.resolve()
         self.run_dir.mkdir(parents=True, exist_ok=True)

@@ -25,11 +25,57 @@ def tools() -> None:
         click.echo(f"{name:<{width}}  {path}")
 
 
+@cli.command()
+@click.option("--nodes", default=4, show_default=True, help="Fake nodes of 8 GPUs each.")
+def up(nodes: int) -> None:
+    """Run a control plane and a Prometheus until Ctrl-C, for trying things by hand."""
+    import tempfile
+    import time
+
+    from localplane.plane import ControlPlane
+    from localplane.processes import terminate_as_interrupt
+    from localplane.progress import Console
+    from localplane.prom import Prometheus
+    from localplane.tools import ensure_tools
+
+    terminate_as_interrupt()
+    found = ensure_tools(Console())
+    with tempfile.TemporaryDirectory(prefix="pdscaler-up-", ignore_cleanup_errors=True) as folder:
+        run_dir = Path(folder)
+        with (
+            ControlPlane(run_dir / "plane", found, gpu_nodes=nodes) as plane,
+            Prometheus(run_dir / "prometheus", found, processes=plane.processes) as prometheus,
+        ):
+            click.echo(f"export KUBECONFIG={plane.kubeconfig}")
+            click.echo(f"export PATH={found['kubectl'].parent}:$PATH")
+            click.echo(f"# Prometheus at {prometheus.url}, its targets in {prometheus.file_sd}; Ctrl-C ends it all")
+            while True:
+                time.sleep(1.0)
+                plane.processes.check()
+
+
+@cli.command()
+@click.option("--cluster", default="local", show_default=True, help="local, kind, or kind-NAME.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Recorded requests to play instead of the phases.")
+@click.option("--profile", type=click.Path(path_type=Path), help="Measured profile to play the trace on.")
+@click.option("--duration", help="How much of the trace, such as 4m (the default).")
+@click.option("--rate-scale", type=float, help="Multiply the rate of the trace.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the load.")
+def demo(
+    *, cluster: str, trace: Path | None, profile: Path | None, duration: str | None, rate_scale: float | None, seed: int
+) -> None:
+    """Run the main job end to end, watch it, judge it and draw it."""
+    from localplane.demo import run_demo
+
+    sys.exit(run_demo(cluster, trace=trace, profile=profile, duration=duration, rate_scale=rate_scale, seed=seed))
+
+
 def main() -> None:
     """Run a command; print an error of ours as one line and exit with its status."""
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing is left running", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -37,6 +83,3 @@ def main() -> None:
     except PdscalerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
-
-
-__all__ = ["Path", "main"]

@@ -86,6 +86,8 @@ class KindCluster(Cluster):
         Fake nodes to add.
     """
 
+    borrowed = True
+
     def __init__(
         self, run_dir: Path, tools: Tools, context: str, *, gpu_nodes: int = 4, gpus_per_node: int = 8
     ) -> None:

@@ -1,0 +1,292 @@
+"""``make demo``: the main job end to end, watched, judged and drawn. Imports the demo's modules.
+
+A real control plane and Prometheus, emulated engines under load, the operator with the rights that it ships with; one
+``kubectl apply``; then both pools follow the load. What it did is judged from the API server's audit log and from the
+engines' own request records.
+"""
+
+import csv
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from localplane.demo_judge import exactly, judge_phase, write_problems
+from localplane.demo_plot import draw
+from localplane.demo_scenario import scenario_of_phases, scenario_of_trace
+from localplane.demo_show import Frame, Screen, summary_lines
+from localplane.demo_slices import slices_of_trace
+from localplane.demo_stack import OPERATOR_USER, REPOSITORY, DemoStack
+from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served
+from localplane.errors import LocalPlaneError
+from localplane.kind import KindCluster, context_name
+from localplane.plane import ControlPlane
+from localplane.processes import terminate_as_interrupt
+from localplane.progress import Console, format_elapsed
+from localplane.tools import ensure_tools
+from localplane.toolset import TOOLS, Tools
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.units import parse_duration
+
+_OUT = REPOSITORY / "build" / "demo"
+_LOOK_EVERY_S = 1.0
+_NODES, _GPUS = 4, 8
+_DRAIN_S = 30.0
+
+
+def run_demo(
+    cluster: str, *, trace: Path | None, profile: Path | None, duration: str | None, rate_scale: float | None, seed: int
+) -> int:
+    """Run the demo and return the exit status: 0 only if everything was as it must be.
+
+    Parameters
+    ----------
+    cluster
+        ``local``, ``kind`` or ``kind-NAME``.
+    trace, profile
+        A recorded trace and a measured profile to play instead of the phases; both or none.
+    duration, rate_scale
+        How much of the trace, and how many times its rate.
+    seed
+        Seed of the load.
+    """
+    terminate_as_interrupt()
+    started_s = time.monotonic()
+    context = None if cluster == "local" else context_name(cluster)
+    if (trace is None) != (profile is None):
+        raise LocalPlaneError("TRACE and PROFILE go together: make demo TRACE=trace.csv PROFILE=profile.json")
+    if trace is None and (duration is not None or rate_scale is not None):
+        raise LocalPlaneError("DURATION and RATE_SCALE go with TRACE and PROFILE")
+    shutil.rmtree(_OUT, ignore_errors=True)
+    _OUT.mkdir(parents=True)
+    if trace is None or profile is None:
+        scenario = scenario_of_phases()
+    else:
+        length_s = parse_duration(duration or "4m", "DURATION")
+        scenario = scenario_of_trace(trace, profile, length_s, rate_scale or 1.0, _OUT)
+    progress = Console()
+    tools = ensure_tools(progress)
+    warm_s = time.monotonic()
+    records = _OUT / "requests.csv"
+    with ExitStack() as stack:
+        run_dir = Path(stack.enter_context(_run_folder()))
+        progress.line("starting the control plane, Prometheus, the emulated engines and the operator")
+        where = stack.enter_context(_cluster(context, run_dir, tools))
+        parts = stack.enter_context(DemoStack(where, scenario, records, seed))
+        try:
+            observations = _watch(parts, scenario, progress)
+            run = Run(observations, read_records(records), *_writes(parts))
+            for name, args in (("get", ("get", "pdd", "-o", "wide")), ("describe", ("describe", "pdd"))):
+                said = where.kubectl(*args, "-n", scenario.namespace).stdout
+                (_OUT / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
+        finally:
+            shutil.copytree(where.run_dir / "logs", _OUT / "logs", dirs_exist_ok=True)
+    return _conclude(scenario, run, time.monotonic() - started_s, time.monotonic() - warm_s)
+
+
+def read_records(path: Path) -> list[Served]:
+    """Read the emulator's records, in order of arrival."""
+    with path.open(newline="", encoding="utf-8") as file:
+        served = [
+            Served(
+                arrival_s=float(row["arrival_s"]),
+                input_tokens=float(row["input_tokens"]),
+                output_tokens=float(row["output_tokens"]),
+                ttft_s=float(row["ttft_s"]),
+                tpot_s=float(row["tpot_s"]) if row["tpot_s"] else None,
+                e2e_s=float(row["e2e_s"]),
+                met_ttft=row["met_ttft"] == "1",
+                met_tpot=row["met_tpot"] == "1",
+            )
+            for row in csv.DictReader(file)
+        ]
+    return sorted(served, key=lambda request: request.arrival_s)
+
+
+def summary(results: Sequence[PhaseResult], writes: int, seconds: float, *, ok: bool) -> dict[str, Any]:
+    """Return the document of ``summary.json``."""
+    phases = [
+        {
+            "name": result.plan.name,
+            "arrival_rate_rps": round(result.plan.arrival_rate_rps, 3),
+            "input_tokens": round(result.plan.input_tokens, 1),
+            "output_tokens": round(result.plan.output_tokens, 1),
+            "planned": asdict(result.plan.planned),
+            "observed": asdict(result.observed),
+            "attainment": None
+            if result.attainment is None
+            else {name: round(share, 4) for name, share in asdict(result.attainment).items()},
+            "settled_s": None if result.settled_s is None else round(result.settled_s, 1),
+        }
+        for result in results
+    ]
+    return {"ok": ok, "phases": phases, "writes": writes, "seconds": round(seconds, 1)}
+
+
+def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Observation]:
+    observations: list[Observation] = []
+    surroundings = f"API server {parts.server_version()}, Prometheus {_prometheus_version(parts)}, "
+    surroundings += f"{_NODES} nodes × {_GPUS} GPUs"
+    progress.line(f"kubectl apply -f {_shown(scenario.targets)} -f {_shown(scenario.resource)}   ({surroundings})")
+    parts.begin()
+    over_s: float | None = None
+    with Screen(scenario, surroundings) as screen:
+        for _ in _ticks(_LOOK_EVERY_S):
+            parts.check()
+            frame = _look(parts, scenario)
+            if frame.stats["started"]:
+                observations.append(frame.seen)
+            screen.show(frame, time.time())
+            if frame.stats["finished"]:
+                over_s = over_s or time.monotonic()
+                if frame.stats["in_flight"] == 0 or time.monotonic() - over_s > _DRAIN_S:
+                    return observations
+    raise AssertionError("unreachable")
+
+
+def _look(parts: DemoStack, scenario: Scenario) -> Frame:
+    document, stats = parts.resource(), parts.stats()
+    ordered, ready = [], []
+    for name in (scenario.target_names.prefill, scenario.target_names.decode):
+        deployment = parts.deployment(name)
+        ordered.append(int(deployment["spec"].get("replicas", 1)))
+        ready.append(int(deployment.get("status", {}).get("readyReplicas", 0)))
+    status = document.get("status") or {}
+    recommended = PerPool(*((status.get(pool.value) or {}).get("recommended") for pool in Pool))
+    recent = stats["recent"]
+    seen = Observation(
+        at_s=float(stats["elapsed_s"]),
+        ordered=PerPool(*ordered),
+        ready=PerPool(*ready),
+        recommended=recommended,
+        arrival_rate_rps=recent["arrival_rate_rps"],
+        ttft_s=recent["ttft_s"]["statistic"],
+        tpot_s=recent["tpot_s"]["statistic"],
+    )
+    return Frame(document, stats, seen)
+
+
+def _writes(parts: DemoStack) -> tuple[PerPool[int], str, int]:
+    """Count the operator's accepted writes to each target's scale, and everybody else's."""
+    names = parts.scenario.target_names
+    if isinstance(parts.cluster, ControlPlane):
+        found = [
+            request
+            for request in parts.cluster.audit_log.requests(
+                resource="deployments/scale", verb="write", namespace=parts.scenario.namespace
+            )
+            if 200 <= request.code < 300
+        ]
+        own = names.map(lambda name: sum(r.user == OPERATOR_USER and r.name == name for r in found))
+        return own, "counted in the API server's audit log", sum(r.user != OPERATOR_USER for r in found)
+    exposition = parts.operator_metrics().splitlines()
+    counted = [
+        sum(
+            int(float(line.rsplit(" ", 1)[1]))
+            for line in exposition
+            if line.startswith("pdscaler_scale_writes_total{")
+            and f'pool="{pool.value}"' in line
+            and 'result="ok"' in line.lower()
+        )
+        for pool in Pool
+    ]
+    return PerPool(*counted), "counted by the operator's own metrics: kind's audit log is not ours to read", 0
+
+
+def _conclude(scenario: Scenario, run: Run, seconds: float, warm_seconds: float) -> int:
+    slo = scenario.spec.sizing.slo
+    if scenario.phases:
+        plans: tuple[PhasePlan, ...] = scenario.phases
+        results = [judge_phase(plan, run.observations, run.served, slo, exactly) for plan in plans]
+    else:
+        plans, results = slices_of_trace(scenario, run)
+    problems = write_problems(run, scenario.target_names)
+    ok = not problems and not any(result.problems for result in results)
+    writes = run.writes.prefill + run.writes.decode
+    document = summary(results, writes, seconds, ok=ok)
+    (_OUT / "summary.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _write_timeline(_OUT / "timeline.csv", run.observations)
+    draw(
+        _OUT / "demo.png",
+        f"pdscaler demo: {scenario.title}",
+        phases=plans,
+        observations=run.observations,
+        served=run.served,
+        slo=slo,
+    )
+    click.echo("")
+    click.echo(f"pdscaler demo: {'everything as planned' if ok else 'NOT as planned'}, {format_elapsed(warm_seconds)}")
+    click.echo("")
+    for line in summary_lines(scenario, results, exact=bool(scenario.phases)):
+        click.echo(line)
+    for problem in problems:
+        click.echo(f"  ! {problem}")
+    click.echo(
+        f"  {len(run.served)} requests served; the operator wrote prefill's scale {run.writes.prefill} times and"
+    )
+    click.echo(f"  decode's {run.writes.decode} times ({run.writes_source}).")
+    click.echo("")
+    click.echo((_OUT / "kubectl-get-pdd.txt").read_text(encoding="utf-8").rstrip())
+    click.echo("")
+    click.echo(f"  plot      {_shown(_OUT / 'demo.png')}")
+    click.echo(f"  summary   {_shown(_OUT / 'summary.json')}   (records, timeline, logs beside it)")
+    click.echo("")
+    click.echo("what to try next")
+    for line in _next_steps(scenario):
+        click.echo(f"  {line}")
+    return 0 if ok else 1
+
+
+def _next_steps(scenario: Scenario) -> list[str]:
+    resource = _shown(scenario.resource)
+    return [
+        f".venv/bin/pdscaler plan -f {resource} --arrival-rate 120 --input-tokens 900 --output-tokens 110",
+        "make demo TRACE=trace.csv PROFILE=profile.json RATE_SCALE=20   # a recorded trace on a measured engine",
+        "helm install pdscaler charts/pdscaler -n pdscaler-system --create-namespace   # on your own cluster",
+    ]
+
+
+def _cluster(context: str | None, run_dir: Path, tools: Tools) -> ControlPlane | KindCluster:
+    if context is None:
+        return ControlPlane(run_dir / "plane", tools, gpu_nodes=_NODES, gpus_per_node=_GPUS)
+    return KindCluster(run_dir / "kind", tools, context, gpu_nodes=_NODES, gpus_per_node=_GPUS)
+
+
+def _run_folder() -> "tempfile.TemporaryDirectory[str]":
+    # Not under build/: keys and tokens lie there, and socket paths must stay short.
+    return tempfile.TemporaryDirectory(prefix="pdscaler-demo-", ignore_cleanup_errors=True)
+
+
+def _prometheus_version(parts: DemoStack) -> str:
+    version = TOOLS["prometheus"].version_of(parts.cluster.tools["prometheus"]) or "of an unknown version"
+    return ".".join(version.split(".")[:2])
+
+
+def _write_timeline(path: Path, observations: Sequence[Observation]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        pools = [f"{pool.value}_{what}" for what in ("ordered", "ready", "recommended") for pool in Pool]
+        rows.writerow(["time_s", *pools, "arrival_rate_rps", "ttft_s", "tpot_s"])
+        for look in observations:
+            counts = [values[pool] for values in (look.ordered, look.ready, look.recommended) for pool in Pool]
+            rows.writerow([f"{look.at_s:.1f}", *counts, look.arrival_rate_rps, look.ttft_s, look.tpot_s])
+
+
+def _ticks(every_s: float) -> Iterator[None]:
+    due_s = time.monotonic()
+    while True:
+        yield
+        due_s = max(due_s + every_s, time.monotonic())
+        time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+def _shown(path: Path) -> str:
+    """Write a path as the user would type it."""
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)

@@ -1,0 +1,100 @@
+"""Judging a demo that plays a recorded trace: did the pools follow what the model plans? Imports core and demo types.
+
+A trace has no nominal phases. So the model is asked, second by second, what it plans for the load that was really
+measured in the operator's window (arrivals, prompts prefilled, answers finished, from the request records). The
+operator may lag by one evaluation and by the scrape, and ``behavior`` lets it keep a higher count for the scale-down
+stabilisation: at each second its orders must lie between the least and the greatest of the model's plans over that
+stretch. A slice is settled from when its orders stay within that band to its end; "planned" is the greatest count of
+the band at the slice's end, which is what a stabilised scale-down asks for.
+
+Objectives are judged per slice over the requests that arrived after it had settled, as in phases.
+"""
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+
+from localplane.demo_judge import judge_phase
+from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.sizing import size
+from pdscaler.core.spec import ScalingSpec
+from pdscaler.core.workload import LengthStats, WorkloadStats
+
+SLICE_S = 60.0
+LAG_S = 4.0
+"""One evaluation (2 s) after the scrape (1 s) that shows it, and the second between two looks."""
+
+Band = PerPool[tuple[int, int]]
+
+
+def slices_of_trace(scenario: Scenario, run: Run) -> tuple[tuple[PhasePlan, ...], list[PhaseResult]]:
+    """Cut a run into slices of a minute, and judge each."""
+    bands = plan_bands(scenario.spec, run.served, scenario.duration_s)
+    plans = []
+    count = max(1, round(scenario.duration_s / SLICE_S))
+    edges = np.linspace(0.0, scenario.duration_s, count + 1)
+    for number, (begin_s, end_s) in enumerate(itertools.pairwise(edges), 1):
+        plans.append(_slice(f"slice {number}", float(begin_s), float(end_s), run.served, bands))
+
+    def follows(seen: Observation, _plan: PhasePlan) -> bool:
+        band = bands[min(int(seen.at_s), len(bands) - 1)]
+        enough = all(seen.ready[pool] >= min(band[pool][0], seen.ordered[pool]) for pool in Pool)
+        return enough and all(band[pool][0] <= seen.ordered[pool] <= band[pool][1] for pool in Pool)
+
+    slo = scenario.spec.sizing.slo
+    return tuple(plans), [judge_phase(plan, run.observations, run.served, slo, follows) for plan in plans]
+
+
+def plan_bands(spec: ScalingSpec, served: Sequence[Served], duration_s: float) -> list[Band]:
+    """Return, for each second, the least and the greatest count that following the model allows for each pool."""
+    plans = [planned_at(spec, served, float(second)) for second in range(int(duration_s) + 1)]
+    bands = []
+    for second in range(len(plans)):
+        ranges = []
+        for pool, limits in spec.sizing.limits.items():
+            hold_s = limits.behavior.scale_down.stabilization_window_s
+            recent = [plan[pool] for plan in plans[max(0, second - int(LAG_S)) : second + 1] if plan is not None]
+            held = [plan[pool] for plan in plans[max(0, second - int(LAG_S + hold_s)) : second + 1] if plan is not None]
+            ranges.append((min(recent), max(held)) if recent and held else (0, limits.max_replicas))
+        bands.append(PerPool(*ranges))
+    return bands
+
+
+def planned_at(spec: ScalingSpec, served: Sequence[Served], now_s: float) -> PerPool[int] | None:
+    """Return what the model plans for the load measured in the window before ``now_s``; None where nothing is known."""
+    workload = measured_workload(served, now_s - spec.window_s, now_s)
+    return None if workload is None else size(spec.sizing, workload).pools.map(lambda pool: pool.replicas)
+
+
+def measured_workload(served: Sequence[Served], begin_s: float, end_s: float) -> WorkloadStats | None:
+    """Return the load of a stretch as counters show it: arrivals, prompts prefilled, answers finished within it."""
+    arrivals = [request.arrival_s for request in served]
+    arrived = bisect_left(arrivals, end_s) - bisect_left(arrivals, max(0.0, begin_s))
+    prompts = [r.input_tokens for r in served if begin_s <= r.arrival_s + r.ttft_s < end_s]
+    answers = [r.output_tokens for r in served if begin_s <= r.arrival_s + r.e2e_s < end_s]
+    if not arrived or not prompts or not answers:
+        return None
+    length_s = end_s - max(0.0, begin_s)
+    return WorkloadStats(arrived / length_s, _length(prompts), _length(answers))
+
+
+def _length(tokens: Sequence[float]) -> LengthStats:
+    mean = float(np.mean(tokens))
+    return LengthStats(mean, float(np.var(tokens)) / mean**2)
+
+
+def _slice(name: str, begin_s: float, end_s: float, served: Sequence[Served], bands: Sequence[Band]) -> PhasePlan:
+    inside = [request for request in served if begin_s <= request.arrival_s < end_s]
+    last = bands[min(int(end_s) - 1, len(bands) - 1)]
+    return PhasePlan(
+        name=name,
+        begin_s=begin_s,
+        end_s=end_s,
+        arrival_rate_rps=len(inside) / (end_s - begin_s),
+        input_tokens=float(np.mean([r.input_tokens for r in inside])) if inside else 0.0,
+        output_tokens=float(np.mean([r.output_tokens for r in inside])) if inside else 0.0,
+        planned=PerPool(last.prefill[1], last.decode[1]),
+    )

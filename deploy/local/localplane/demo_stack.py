@@ -1,0 +1,229 @@
+"""The parts of the demo beside the cluster: rights, Prometheus, emulated engines, operator. Imports PyYAML.
+
+The operator runs as ``pdscaler run`` outside the cluster, with the kubeconfig of its own service account: exactly the
+rights that ``deploy/base`` ships, and no others.
+"""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from localplane.cluster import Cluster
+from localplane.demo_types import Scenario
+from localplane.errors import LocalPlaneError
+from localplane.ports import free_ports
+from localplane.processes import Process
+from localplane.prom import Prometheus
+from localplane.waiting import wait_for
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BASE = REPOSITORY / "deploy" / "base"
+OPERATOR_NAMESPACE = "pdscaler-system"
+OPERATOR_ACCOUNT = "pdscaler"
+OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_ACCOUNT}"
+PERIOD_S = 2.0
+"""The operator's evaluation period in the demo, seconds."""
+
+_RIGHTS = frozenset(
+    {
+        "Namespace",
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    }
+)
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class DemoStack:
+    """Everything that runs on a cluster for the demo; a context manager that ends it and takes its objects away.
+
+    Parameters
+    ----------
+    cluster
+        Where it runs.
+    scenario
+        What is played.
+    records
+        CSV file for the emulator's records.
+    seed
+        Seed of the load.
+    """
+
+    def __init__(self, cluster: Cluster, scenario: Scenario, records: Path, seed: int) -> None:
+        self.cluster = cluster
+        self.scenario = scenario
+        self.records = records
+        self._seed = seed
+        self._emulator_port, self._proxy_port = free_ports(2)
+        self.prometheus = Prometheus(
+            cluster.run_dir / "prometheus",
+            cluster.tools,
+            [f"{self.emulator_url}/sd"],
+            processes=cluster.processes,
+        )
+        self.emulator: Process | None = None
+        self.operator: Process | None = None
+
+    @property
+    def emulator_url(self) -> str:
+        """Base URL of the emulator."""
+        return f"http://127.0.0.1:{self._emulator_port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._take_away()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._take_away()
+
+    def start(self) -> None:
+        """Start everything up to the operator; the load begins with :meth:`begin`."""
+        self._refuse_what_is_there()
+        self._apply_rights()
+        proxy: list[str | Path] = [
+            self.cluster.tools["kubectl"],
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            "proxy",
+            f"--port={self._proxy_port}",
+        ]
+        self.cluster.processes.start("kubectl-proxy", proxy)
+        self.prometheus.start()
+        self._start_operator()
+        self._start_emulator()
+
+    def begin(self) -> None:
+        """Create the targets and apply the PDDeployment: the load begins when both pools have a ready replica."""
+        self.cluster.kubectl("apply", "-f", self.scenario.targets)
+        self.cluster.kubectl("apply", "-f", self.scenario.resource)
+
+    def check(self) -> None:
+        """Raise if any process has ended."""
+        self.cluster.processes.check()
+
+    def stats(self) -> dict[str, Any]:
+        """Return the emulator's ``/stats``."""
+        return _read(f"{self.emulator_url}/stats")
+
+    def resource(self) -> dict[str, Any]:
+        """Return the PDDeployment as it stands."""
+        where = f"/apis/pdscaler.io/v1alpha1/namespaces/{self.scenario.namespace}/pddeployments/{self.scenario.name}"
+        return self._ask(where)
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a Deployment as it stands."""
+        return self._ask(f"/apis/apps/v1/namespaces/{self.scenario.namespace}/deployments/{name}")
+
+    def operator_metrics(self) -> str:
+        """Return the operator's own exposition."""
+        with _DIRECT.open(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def server_version(self) -> str:
+        """Return the API server's version, such as ``1.36``."""
+        document = self._ask("/version")
+        return f"{document['major']}.{document['minor']}"
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        return _read(f"http://127.0.0.1:{self._proxy_port}{path}")
+
+    def _refuse_what_is_there(self) -> None:
+        for namespace in (OPERATOR_NAMESPACE, self.scenario.namespace):
+            if self.cluster.kubectl("get", "namespace", namespace, check=False).returncode == 0:
+                raise LocalPlaneError(
+                    f'namespace "{namespace}" exists in this cluster already: the demo brings its own and deletes it '
+                    f"afterwards, so it does not start here"
+                )
+
+    def _apply_rights(self) -> None:
+        rendered = self.cluster.kubectl("kustomize", BASE).stdout
+        documents = [document for document in yaml.safe_load_all(rendered) if document["kind"] in _RIGHTS]
+        text = yaml.safe_dump_all(documents)
+        self.cluster.kubectl("apply", "--server-side", "-f", "-", input=text)
+        self.cluster.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+
+    def _start_operator(self) -> None:
+        account = self.cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT)
+        self._metrics_port, health_port = free_ports(2)
+        config = {
+            "evaluationPeriod": f"{PERIOD_S:g}s",
+            "kubeconfig": str(account),
+            "metricsAddress": f"127.0.0.1:{self._metrics_port}",
+            "healthAddress": f"127.0.0.1:{health_port}",
+            "logFormat": "json",
+            "prometheus": {"endpoints": {"default": {"url": self.prometheus.url, "timeout": "2s"}}},
+        }
+        path = self.cluster.run_dir / "operator.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self.operator = self._python("operator", "run", "--config", str(path))
+        self._wait_for("the operator to be healthy", f"http://127.0.0.1:{health_port}/healthz", self.operator)
+
+    def _start_emulator(self) -> None:
+        self.emulator = self._python(
+            "emulator",
+            "emulate",
+            "-f",
+            str(self.scenario.resource),
+            "--kubeconfig",
+            str(self.cluster.kubeconfig),
+            *self.scenario.load,
+            "--listen",
+            f"127.0.0.1:{self._emulator_port}",
+            "--records",
+            str(self.records),
+            "--seed",
+            str(self._seed),
+            "--linger",
+        )
+        self._wait_for("the emulated engines", f"{self.emulator_url}/healthz", self.emulator)
+
+    def _python(self, name: str, *args: str) -> Process:
+        return self.cluster.processes.start(name, [sys.executable, "-m", "pdscaler", *args])
+
+    def _wait_for(self, what: str, url: str, process: Process) -> None:
+        def answers() -> bool:
+            process.check()
+            try:
+                with _DIRECT.open(url, timeout=5) as answer:
+                    return int(answer.status) == 200
+            except OSError:
+                return False
+
+        wait_for(what, answers, 60.0, detail=f"log: {process.log}")
+
+    def _take_away(self) -> None:
+        """Delete what was created, where the cluster lives on; a local control plane is thrown away whole."""
+        if not self.cluster.borrowed:
+            return
+        for namespace in (self.scenario.namespace, OPERATOR_NAMESPACE):
+            self.cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false", check=False)
+        rendered = self.cluster.kubectl("kustomize", BASE, check=False).stdout
+        documents = [item for item in yaml.safe_load_all(rendered) if item["kind"] in _RIGHTS - {"Namespace"}]
+        text = yaml.safe_dump_all(documents)
+        self.cluster.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=text, check=False)
+
+
+def _read(url: str) -> dict[str, Any]:
+    try:
+        with _DIRECT.open(url, timeout=10) as answer:
+            document: dict[str, Any] = json.load(answer)
+            return document
+    except urllib.error.HTTPError as error:
+        raise LocalPlaneError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:300]}") from error
+    except OSError as error:
+        raise LocalPlaneError(f"{url} does not answer: {error}") from error

@@ -1,0 +1,155 @@
+"""What a demo run is about, as values. Imports core only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdscaler.core.pools import PerPool
+from pdscaler.core.spec import ScalingSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is played, on what.
+
+    Parameters
+    ----------
+    title
+        Few words for the header.
+    resource
+        File with the PDDeployment.
+    targets
+        File with the two Deployments and their namespace.
+    load
+        Arguments for ``pdscaler emulate`` that name the load.
+    phases
+        The phases, where they are known beforehand; empty for a trace.
+    duration_s
+        Length of the load, seconds.
+    spec
+        The PDDeployment as the core reads it.
+    namespace, name
+        Identity of the PDDeployment.
+    target_names
+        Names of the two Deployments.
+    """
+
+    title: str
+    resource: Path
+    targets: Path
+    load: tuple[str, ...]
+    phases: tuple["PhasePlan", ...]
+    duration_s: float
+    spec: ScalingSpec
+    namespace: str
+    name: str
+    target_names: PerPool[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """A phase (or a slice of a trace) and what the model plans for it.
+
+    Parameters
+    ----------
+    begin_s, end_s
+        Seconds since the load began.
+    arrival_rate_rps, input_tokens, output_tokens
+        The phase's nominal load; for a slice of a trace, what really arrived.
+    planned
+        Replicas that the model plans for that load.
+    """
+
+    name: str
+    begin_s: float
+    end_s: float
+    arrival_rate_rps: float
+    input_tokens: float
+    output_tokens: float
+    planned: PerPool[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at the running demo.
+
+    Parameters
+    ----------
+    at_s
+        Seconds since the load began.
+    ordered, ready
+        Replicas that ``/scale`` asks for, and ready ones.
+    recommended
+        What the operator's status recommends; None before it has.
+    arrival_rate_rps, ttft_s, tpot_s
+        Of the last 15 seconds; None where nothing was seen.
+    """
+
+    at_s: float
+    ordered: PerPool[int]
+    ready: PerPool[int]
+    recommended: PerPool[int | None]
+    arrival_rate_rps: float | None
+    ttft_s: float | None
+    tpot_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One finished request, from the emulator's records."""
+
+    arrival_s: float
+    input_tokens: float
+    output_tokens: float
+    ttft_s: float
+    tpot_s: float | None
+    e2e_s: float
+    met_ttft: bool
+    met_tpot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of requests that met their targets, in [0, 1]."""
+
+    ttft: float
+    tpot: float
+    joint: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseResult:
+    """How a phase went.
+
+    Parameters
+    ----------
+    observed
+        Replicas at its end.
+    settled_s
+        Seconds after its begin from which on it counts as settled; None where it never did.
+    ttft_s, tpot_s
+        The statistic of each target over the requests that arrived after settling; None of nothing.
+    attainment
+        Shares over the same requests; None of nothing.
+    problems
+        Why it is not as it should be; empty where it is.
+    """
+
+    plan: PhasePlan
+    observed: PerPool[int]
+    settled_s: float | None
+    ttft_s: float | None
+    tpot_s: float | None
+    attainment: Shares | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run left to be judged."""
+
+    observations: Sequence[Observation]
+    served: Sequence[Served]
+    writes: PerPool[int]
+    writes_source: str
+    foreign_writes: int
