@@ -127,11 +127,6 @@ def remember(memory: PoolMemory, behavior: Behavior, wanted: int, change: int, n
     )
 
 
-def forget_order(memory: PoolMemory, at_s: float) -> PoolMemory:
-    """Return the memory without the event of ``at_s``: the order was never written."""
-    return PoolMemory(memory.recommendations, tuple(event for event in memory.events if event.at_s != at_s))
-
-
 def _relevant(
     recommendations: Sequence[Recommendation], behavior: Behavior, now_s: float
 ) -> tuple[Recommendation, ...]:

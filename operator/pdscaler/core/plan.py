@@ -5,10 +5,10 @@ function as the controller.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 
-from pdscaler.core.behavior import forget_order, remember, seed
+from pdscaler.core.behavior import remember, seed
 from pdscaler.core.decision import (
     Decision,
     Limit,
@@ -53,7 +53,8 @@ def plan(spec: ScalingSpec, inputs: PlanInputs, state: PlanState, now_s: float, 
     Returns
     -------
     Decision
-        With the state for the next evaluation, in which the orders count as written; see :func:`without_orders`.
+        With the state for the next evaluation, in which the orders count as written: whoever does not write one takes
+        its event out, so that the policies count no change that never happened.
 
     Raises
     ------
@@ -88,18 +89,6 @@ def resume(state: PlanState, current: PerPool[int | None], now_s: float) -> Plan
         )
     )
     return replace(state, pools=pools, healthy_since_s=None)
-
-
-def without_orders(decision: Decision, pools: Collection[Pool]) -> PlanState:
-    """Return the decision's state as it is where the orders of ``pools`` were not written.
-
-    They were refused, or were recommendations only. Otherwise the rate limits of the policies would count changes that
-    never happened.
-    """
-    memory = decision.state.pools
-    for pool in pools:
-        memory = memory.replace(pool, forget_order(memory[pool], decision.at_s))
-    return replace(decision.state, pools=memory)
 
 
 def _check(spec: ScalingSpec) -> None:

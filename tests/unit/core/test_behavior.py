@@ -2,7 +2,7 @@
 
 import pytest
 
-from pdscaler.core.behavior import forget_order, limit_rate, remember, seed, stabilize, within_tolerance
+from pdscaler.core.behavior import limit_rate, remember, seed, stabilize, within_tolerance
 from pdscaler.core.decision import Limit, PoolMemory, Recommendation, ScaleEvent
 from pdscaler.core.spec import Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy
 
@@ -123,9 +123,6 @@ class TestMemory:
         kept = remember(memory(events=((0.0, 2), (50.0, -1))), behavior, 4, 3, 130.0)
         assert kept.events == (ScaleEvent(50.0, -1), ScaleEvent(130.0, 3))
         assert remember(kept, Behavior(), 4, 1, 131.0).events == ()
-
-    def test_an_order_that_was_not_written_is_forgotten(self) -> None:
-        assert forget_order(memory(events=((1.0, 2), (5.0, 1))), 5.0).events == (ScaleEvent(1.0, 2),)
 
     def test_seed(self) -> None:
         assert seed(memory((1.0, 2)), 7, 9.0) == memory((1.0, 2), (9.0, 7))

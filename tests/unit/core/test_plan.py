@@ -15,10 +15,11 @@ from pdscaler.core.decision import (
     PoolMemory,
     PoolState,
     Recommendation,
+    ScaleEvent,
     TargetUnknown,
     Trouble,
 )
-from pdscaler.core.plan import plan, resume, without_orders
+from pdscaler.core.plan import plan, resume
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import (
     Behavior,
@@ -118,8 +119,10 @@ class TestPlanned:
         first = decide(inputs(LOAD, 2, 2), spec=spec)
         assert desired(first) == (3, 3)
         assert first.pools.prefill.limited_by == (Limit.SCALE_UP_POLICY,)
-        # Written for prefill, refused for decode.
-        second = decide(inputs(LOAD, 3, 2), without_orders(first, [Pool.DECODE]), spec, NOW_S + 15)
+        assert first.state.pools.prefill.events == (ScaleEvent(NOW_S, 1),)
+        # Written for prefill, refused for decode: the controller takes that event out.
+        refused = replace(first.state, pools=first.state.pools.replace(Pool.DECODE, STEADY.pools.decode))
+        second = decide(inputs(LOAD, 3, 2), refused, spec, NOW_S + 15)
         assert desired(second) == (3, 3)
         third = decide(inputs(LOAD, 3, 3), second.state, spec, NOW_S + 61)
         assert desired(third) == (4, 3)
