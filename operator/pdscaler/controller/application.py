@@ -93,16 +93,22 @@ class Application:
             await self._servers.serve_metrics(config.metrics_address, self._metrics)
             if not await self._wait_for_crd(PDDeployments(connection)):
                 return
+            followers = await stack.enter_async_context(AsyncExitStack())
             cache = ClusterCache(connection, config.namespaces, self._clock)
-            stack.push_async_callback(cache.stop)
+            followers.push_async_callback(cache.stop)
             collector = Collector(presets, self._clock, deadline_s=min(DEADLINE_S, config.evaluation_period_s))
-            stack.push_async_callback(collector.close)
+            followers.push_async_callback(collector.close)
             await cache.start()
-            context = self._build(connection, cache, collector, presets)
+            context = self._build(connection, cache, collector, presets, followers)
             await self._run_kopf(context)
 
     def _build(
-        self, connection: Connection, cache: ClusterCache, collector: Collector, presets: Mapping[str, Preset]
+        self,
+        connection: Connection,
+        cache: ClusterCache,
+        collector: Collector,
+        presets: Mapping[str, Preset],
+        followers: AsyncExitStack,
     ) -> Context:
         config, clock = self._config, self._clock
         inventory = Inventory()
@@ -129,7 +135,7 @@ class Application:
             period_s=config.evaluation_period_s,
             clock=clock,
         )
-        return Context(config, inventory, loop, self._stop)
+        return Context(config, inventory, loop, self._stop, followers)
 
     async def _run_kopf(self, context: Context) -> None:
         namespaces = self._config.namespaces

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from pdscaler.api.config import OperatorConfig
@@ -25,12 +26,15 @@ class Context:
         Evaluates.
     stop
         Set to end the operator.
+    followers
+        Closes what started tasks of its own while kopf ran: kopf would wait for them at its end.
     """
 
     config: OperatorConfig
     inventory: Inventory
     loop: EvaluationLoop
     stop: asyncio.Event
+    followers: AsyncExitStack
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def start_loop(self) -> None:
@@ -43,6 +47,9 @@ class Context:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.followers.aclose()
+        # After a signal kopf's own task still waits for this, and kopf for that task: five seconds for nothing.
+        self.stop.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

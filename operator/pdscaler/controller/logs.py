@@ -83,7 +83,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
         # JSON escapes what lies below U+0020; U+007F and the C1 controls (8-bit escape sequences) are left to us.
-        text = json.dumps(_fields(record), ensure_ascii=False, default=str)
+        text = json.dumps(_fields(record), ensure_ascii=False, default=str, separators=(",", ":"))
         return "".join(_json_safe(character) for character in text)
 
 

@@ -5,7 +5,7 @@ A figure that is not known has no sample: neither 0 nor the last one that was kn
 
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey
 from pdscaler.core.pools import Pool
@@ -21,6 +21,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # One more series for each counter, that no query uses.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         resource = ("namespace", "name")
         self._replicas = Gauge(
             "pdscaler_replicas",

@@ -149,5 +149,9 @@ def _reason(evaluation: Evaluation) -> str:
     said = [write.problem for write in evaluation.failed_writes]
     if isinstance(telemetry, NoData):
         said.append(f"{telemetry.reason.value}: {telemetry.message}")
-    said += [f"{pool}: {decision.reason}" for pool, decision in evaluation.decision.pools.items() if decision.reason]
+        said += [f"{write.pool} {write.before}→{write.after}" for write in evaluation.done_writes]
+    else:
+        said += [
+            f"{pool}: {decision.reason}" for pool, decision in evaluation.decision.pools.items() if decision.reason
+        ]
     return "; ".join(said)

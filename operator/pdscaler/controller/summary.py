@@ -108,10 +108,9 @@ def state_column(evaluation: Evaluation, judged: tuple[Verdict, ...]) -> str:
     if evaluation.paused.scale_up and evaluation.paused.scale_down:
         return "Paused"
     telemetry = evaluation.decision.telemetry
-    if evaluation.outcome is Outcome.FALLBACK or evaluation.state.fallback_active:
-        return f"Fallback: {telemetry.reason.value}" if isinstance(telemetry, NoData) else "Fallback"
     if isinstance(telemetry, NoData):
-        return f"Holding: {telemetry.reason.value}"
+        word = "Fallback" if evaluation.outcome is Outcome.FALLBACK else "Holding"
+        return f"{word}: {telemetry.reason.value}"
     if evaluation.recommend_only:
         return "Recommending"
     return _movement(evaluation)
