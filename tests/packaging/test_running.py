@@ -1,4 +1,4 @@
-"""The operator as the chart starts it, with the chart's rights and configuration; and the commands that ask about it."""
+"""The operator as the chart starts it, with the chart's rights and configuration; and the commands that ask it."""
 
 import json
 import subprocess
