@@ -3,12 +3,13 @@
 Telemetry is what Prometheus would answer: counters sampled once a second, rates over the window.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pdscaler.core.decision import PlanInputs, PlanState, PoolState
-from pdscaler.core.emulation import Completion, Emulation, Prefilled, Request
+from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
+from pdscaler.core.emulation import Completion, Emulation, Milestone, Prefilled, Request
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec
@@ -43,7 +44,8 @@ class _Counters:
 
     def rates(self, window_s: int) -> np.ndarray:
         window = self.samples[-(window_s + 1) :]
-        return (window[-1] - window[0]) / (len(window) - 1)
+        rates: np.ndarray = (window[-1] - window[0]) / (len(window) - 1)
+        return rates
 
 
 def rehearse(
@@ -67,7 +69,9 @@ def rehearse(
         counters.samples.append(counters.now.copy())
         if now_s % period_s == 0:
             ready = born.map(lambda pods, at_s=now_s: sum(ready_s <= at_s for _, ready_s in pods))  # type: ignore[misc]
-            targets = PerPool(*(PoolState(len(born[pool]), ready[pool]) for pool in Pool))
+            targets: PerPool[PoolState | TargetUnknown] = PerPool(
+                PoolState(len(born.prefill), ready.prefill), PoolState(len(born.decode), ready.decode)
+            )
             telemetry = _telemetry(counters, int(spec.window_s), float(now_s))
             decision = plan(spec, PlanInputs(telemetry, targets), state, float(now_s), last_value)
             state = decision.state
@@ -84,7 +88,7 @@ def rehearse(
     return seen
 
 
-def _count(counters: _Counters, events: list[object], seen: Rehearsal) -> None:
+def _count(counters: _Counters, events: Sequence[Milestone], seen: Rehearsal) -> None:
     for event in events:
         if isinstance(event, Prefilled):
             tokens = event.request.input_tokens
@@ -104,7 +108,7 @@ def _telemetry(counters: _Counters, window_s: int, now_s: float) -> Telemetry | 
         mean = total / count
         lengths.append(LengthStats(mean, max(0.0, squares / count / mean**2 - 1)))
     return Telemetry(
-        workload=WorkloadStats(float(rates[0]), *lengths),
+        workload=WorkloadStats(float(rates[0]), lengths[0], lengths[1]),
         arrival_source=ArrivalSource.FRONT_DOOR,
         ttft_mean_s=None,
         tpot_mean_s=None,

@@ -6,6 +6,7 @@ engines' own request records.
 """
 
 import csv
+import itertools
 import json
 import shutil
 import tempfile
@@ -134,16 +135,24 @@ def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Obse
     observations: list[Observation] = []
     surroundings = f"API server {parts.server_version()}, Prometheus {_prometheus_version(parts)}, "
     surroundings += f"{_NODES} nodes × {_GPUS} GPUs"
-    progress.line(f"kubectl apply -f {_shown(scenario.targets)} -f {_shown(scenario.resource)}   ({surroundings})")
-    parts.begin()
+    progress.line(f"{surroundings}\nkubectl apply -f {_shown(scenario.targets)}")
+    parts.create_targets()
+    applied = False
     over_s: float | None = None
     with Screen(scenario, surroundings) as screen:
-        for _ in _ticks(_LOOK_EVERY_S):
+        for tick in _ticks(_LOOK_EVERY_S):
             parts.check()
-            frame = _look(parts, scenario)
+            frame = _look(parts, scenario, applied=applied)
             if frame.stats["started"]:
                 observations.append(frame.seen)
-            screen.show(frame, time.time())
+            if not applied:
+                progress.tick("the first engines load their model and come under load", float(tick))
+                if parts.serving():
+                    progress.line(f"kubectl apply -f {_shown(scenario.resource)}")
+                    parts.apply_resource()
+                    applied = True
+            else:
+                screen.show(frame, time.time())
             if frame.stats["finished"]:
                 over_s = over_s or time.monotonic()
                 if frame.stats["in_flight"] == 0 or time.monotonic() - over_s > _DRAIN_S:
@@ -151,8 +160,8 @@ def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Obse
     raise AssertionError("unreachable")
 
 
-def _look(parts: DemoStack, scenario: Scenario) -> Frame:
-    document, stats = parts.resource(), parts.stats()
+def _look(parts: DemoStack, scenario: Scenario, *, applied: bool) -> Frame:
+    document, stats = parts.resource() if applied else {}, parts.stats()
     ordered, ready = [], []
     for name in (scenario.target_names.prefill, scenario.target_names.decode):
         deployment = parts.deployment(name)
@@ -228,10 +237,8 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, warm_seconds: float)
         click.echo(line)
     for problem in problems:
         click.echo(f"  ! {problem}")
-    click.echo(
-        f"  {len(run.served)} requests served; the operator wrote prefill's scale {run.writes.prefill} times and"
-    )
-    click.echo(f"  decode's {run.writes.decode} times ({run.writes_source}).")
+    counts = f"prefill {run.writes.prefill}, decode {run.writes.decode}"
+    click.echo(f"  {len(run.served)} requests served; scale writes by the operator: {counts} ({run.writes_source}).")
     click.echo("")
     click.echo((_OUT / "kubectl-get-pdd.txt").read_text(encoding="utf-8").rstrip())
     click.echo("")
@@ -245,11 +252,11 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, warm_seconds: float)
 
 
 def _next_steps(scenario: Scenario) -> list[str]:
-    resource = _shown(scenario.resource)
+    resource, phases = _shown(scenario.resource), "deploy/samples/phases.yaml"
     return [
         f".venv/bin/pdscaler plan -f {resource} --arrival-rate 120 --input-tokens 900 --output-tokens 110",
+        f".venv/bin/pdscaler emulate -f {resource} --static 2P1D --phases {phases}   # the same day, nobody scales",
         "make demo TRACE=trace.csv PROFILE=profile.json RATE_SCALE=20   # a recorded trace on a measured engine",
-        "helm install pdscaler charts/pdscaler -n pdscaler-system --create-namespace   # on your own cluster",
     ]
 
 
@@ -279,10 +286,10 @@ def _write_timeline(path: Path, observations: Sequence[Observation]) -> None:
             rows.writerow([f"{look.at_s:.1f}", *counts, look.arrival_rate_rps, look.ttft_s, look.tpot_s])
 
 
-def _ticks(every_s: float) -> Iterator[None]:
+def _ticks(every_s: float) -> Iterator[int]:
     due_s = time.monotonic()
-    while True:
-        yield
+    for number in itertools.count():
+        yield number
         due_s = max(due_s + every_s, time.monotonic())
         time.sleep(max(0.0, due_s - time.monotonic()))
 

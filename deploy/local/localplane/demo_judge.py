@@ -16,7 +16,8 @@ from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.units import format_duration
 
 MIN_REQUESTS = 50
-"""A settled stretch with fewer requests proves nothing."""
+MIN_SETTLED_S = 10.0
+"""A settled stretch that is shorter, or with fewer requests, proves nothing."""
 
 Follows = Callable[[Observation, PhasePlan], bool]
 """Whether the replicas of one look are as the model plans."""
@@ -56,7 +57,9 @@ def judge_phase(
     settled_s = _worked_off(settled, plan.begin_s, served)
     judged = _between(served, settled_s, plan.end_s)
     ttft_s, tpot_s, problems = objectives(judged, slo)
-    if len(judged) < MIN_REQUESTS:
+    if plan.end_s - settled_s < MIN_SETTLED_S:
+        problems = [f"had settled only {max(0.0, plan.end_s - settled_s):.0f} s before its end: too late to judge"]
+    elif len(judged) < MIN_REQUESTS:
         problems = [f"only {len(judged)} requests arrived after it had settled: too few to judge"]
     return PhaseResult(plan, observed, settled_s - plan.begin_s, ttft_s, tpot_s, shares(judged), tuple(problems))
 

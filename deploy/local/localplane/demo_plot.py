@@ -46,9 +46,9 @@ def draw(
         _latency(axes[4], "TPOT", decoded, slo.tpot, log=False)
         axes[4].set_xlabel("seconds since the load began")
         axes[4].set_xlim(phases[0].begin_s, phases[-1].end_s)
-        figure.suptitle(title, x=0.075, y=0.985, ha="left", fontsize=13, fontweight="bold")
+        figure.suptitle(title, x=0.09, y=0.985, ha="left", fontsize=13, fontweight="bold")
         figure.align_ylabels(axes)
-        figure.subplots_adjust(left=0.075, right=0.985, top=0.925, bottom=0.05, hspace=0.14)
+        figure.subplots_adjust(left=0.09, right=0.985, top=0.925, bottom=0.05, hspace=0.14)
         figure.savefig(path, dpi=120)
         plt.close(figure)
 
@@ -115,11 +115,8 @@ def _latency(
         axis.plot(x, y, color=_INK, lw=1.1, label=f"mean {name} of the requests of each second")
         if target is not None:
             limit = target.target_s * 1e3
-            axis.axhline(limit, color=_MISSED, lw=1.2, ls=(0, (4, 2)))
             words = f"target {format_duration(target.target_s)} ({target.statistic.value.replace('Mean', 'mean')})"
-            axis.annotate(
-                words, (0.004, limit), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color=_MISSED
-            )
+            axis.axhline(limit, color=_MISSED, lw=1.2, ls=(0, (4, 2)), label=words)
             axis.fill_between(x, limit, y, where=y > limit, color=_MISSED, alpha=0.25, lw=0, interpolate=True)
     if log:
         axis.set_yscale("log")
@@ -128,4 +125,4 @@ def _latency(
     else:
         axis.set_ylim(bottom=0)
         axis.set_ylabel(f"{name}\nms")
-    axis.legend(loc="upper right", fontsize=8, frameon=False)
+    axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)

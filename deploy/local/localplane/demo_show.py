@@ -16,13 +16,15 @@ from rich.text import Text
 from localplane.demo_judge import label
 from localplane.demo_types import Observation, PhasePlan, PhaseResult, Scenario
 from pdscaler.api.status import ObservedStatus, PDDeploymentStatus, PoolStatus, WorkloadStatus
-from pdscaler.cli.live import Attainment, decision_lines, render, trouble_lines
+from pdscaler.cli.live import Attainment, decision_lines, render
 from pdscaler.cli.view import UNKNOWN, View, view_of
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyTarget
 from pdscaler.units import format_duration, format_number
 
 _LINE_EVERY_S = 5.0
+_WORTH_A_LINE = frozenset({"Stalled", "MetricsAvailable", "AbleToScale", "CapacityPending", "FallbackActive"})
+"""Conditions that a log of the demo tells of; the others follow from them or from an ordinary decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,22 @@ class Screen:
         if frame.stats["phase"] != self._phase and frame.stats["phase"] is not None:
             self._phase = frame.stats["phase"]
             self._console.print(self.header(frame), soft_wrap=True, markup=False)
-        for line in [*reversed(decision_lines(view, now_s)), *(f"! {line}" for line in trouble_lines(view))]:
-            if line not in self._said:
-                self._said[line] = None
-                self._console.print(f"        {line}", soft_wrap=True, markup=False)
+        for line in reversed(decision_lines(view, now_s)):
+            self._say_once(line, line)
+        for trouble in view.troubles:
+            if trouble.type in _WORTH_A_LINE:
+                self._say_once(
+                    f"{trouble.type}={trouble.status}, {trouble.reason}",
+                    f"! {trouble.type}={trouble.status}, {trouble.reason}: {trouble.message}",
+                )
         if frame.seen.at_s - self._line_at_s >= _LINE_EVERY_S:
             self._line_at_s = frame.seen.at_s
             self._console.print(plain_line(frame, self._scenario), soft_wrap=True, markup=False)
+
+    def _say_once(self, key: str, line: str) -> None:
+        if key not in self._said:
+            self._said[key] = None
+            self._console.print(f"       {line}", soft_wrap=True, markup=False)
 
     def table(self, frame: Frame, now_s: float) -> RenderableType:
         """Render the header and the live table."""

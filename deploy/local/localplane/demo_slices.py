@@ -7,12 +7,15 @@ stabilisation: at each second its orders must lie between the least and the grea
 stretch. A slice is settled from when its orders stay within that band to its end; "planned" is the greatest count of
 the band at the slice's end, which is what a stabilised scale-down asks for.
 
+Besides, the orders must lie within the band for nine tenths of the time, once the pools have started.
+
 Objectives are judged per slice over the requests that arrived after it had settled, as in phases.
 """
 
 import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +29,9 @@ from pdscaler.core.workload import LengthStats, WorkloadStats
 SLICE_S = 60.0
 LAG_S = 4.0
 """One evaluation (2 s) after the scrape (1 s) that shows it, and the second between two looks."""
+GRACE_S = 20.0
+"""The first engines' start, the first window, and the first order's start-up are not counted."""
+MIN_FOLLOWED = 0.9
 
 Band = PerPool[tuple[int, int]]
 
@@ -45,7 +51,16 @@ def slices_of_trace(scenario: Scenario, run: Run) -> tuple[tuple[PhasePlan, ...]
         return enough and all(band[pool][0] <= seen.ordered[pool] <= band[pool][1] for pool in Pool)
 
     slo = scenario.spec.sizing.slo
-    return tuple(plans), [judge_phase(plan, run.observations, run.served, slo, follows) for plan in plans]
+    results = []
+    for plan in plans:
+        result = judge_phase(plan, run.observations, run.served, slo, follows)
+        looks = [look for look in run.observations if max(plan.begin_s, GRACE_S) <= look.at_s < plan.end_s]
+        share = sum(follows(look, plan) for look in looks) / len(looks) if looks else 0.0
+        if share < MIN_FOLLOWED:
+            problem = f"followed the model for only {100 * share:.0f} % of the time"
+            result = replace(result, problems=(*result.problems, problem))
+        results.append(result)
+    return tuple(plans), results
 
 
 def plan_bands(spec: ScalingSpec, served: Sequence[Served], duration_s: float) -> list[Band]:

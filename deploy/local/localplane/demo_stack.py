@@ -107,9 +107,18 @@ class DemoStack:
         self._start_operator()
         self._start_emulator()
 
-    def begin(self) -> None:
-        """Create the targets and apply the PDDeployment: the load begins when both pools have a ready replica."""
+    def create_targets(self) -> None:
+        """Create the two Deployments: the load begins when both pools have a ready replica."""
         self.cluster.kubectl("apply", "-f", self.scenario.targets)
+
+    def serving(self) -> bool:
+        """Whether Prometheus knows how fast both engines answer: the moment to hand them to the operator."""
+        where = f'{{namespace="{self.scenario.namespace}"}}'
+        found = self.prometheus.query(f"count(rate(vllm:request_success_total{where}[15s]) > 0)")
+        return bool(found) and float(found[0]["value"][1]) >= 2
+
+    def apply_resource(self) -> None:
+        """Apply the PDDeployment with kubectl: from here on the operator scales."""
         self.cluster.kubectl("apply", "-f", self.scenario.resource)
 
     def check(self) -> None:
