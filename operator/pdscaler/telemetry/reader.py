@@ -134,8 +134,10 @@ class Reader:
             self.close()
             self._files = files
             self._session = _Session(endpoint, self._max_answer_bytes)
+            # read=False: a read timeout comes through as itself, not as exhausted retries.
+            retry = Retry(total=0, read=False)
             self._client = PrometheusConnect(
-                url=endpoint.url, session=self._session, retry=Retry(total=0, redirect=0), timeout=endpoint.timeout_s
+                url=endpoint.url, session=self._session, retry=retry, timeout=endpoint.timeout_s
             )
         return self._session, self._client
 
