@@ -62,7 +62,7 @@ def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int)
     if paused.scale_down:
         no_down.append(Block(Limit.PAUSED, "scale-down is paused by annotation"))
     if target.trouble in (Trouble.UNSCHEDULABLE, Trouble.QUOTA_EXCEEDED):
-        no_up.append(Block(Limit.CAPACITY_PENDING, f"{target.pending_replicas} replicas pending ({target.trouble})"))
+        no_up.append(Block(Limit.CAPACITY_PENDING, f"{_count(target.pending_replicas)} pending ({target.trouble})"))
     elif target.trouble is not None:
         failing = Block(Limit.PODS_FAILING, f"replicas fail to start ({target.trouble})")
         no_up.append(failing)
@@ -70,5 +70,9 @@ def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int)
     if target.rollout:
         no_down.append(Block(Limit.ROLLOUT, "a rollout of the target is in progress"))
     elif target.terminating_replicas > 0:
-        no_down.append(Block(Limit.PODS_TERMINATING, f"{target.terminating_replicas} replicas still terminate"))
+        no_down.append(Block(Limit.PODS_TERMINATING, f"{_count(target.terminating_replicas)} still terminating"))
     return Freeze(target.spec_replicas, None, tuple(no_up), tuple(no_down))
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable
 
-from pdscaler.core.decision import Limit, SizingResult
+from pdscaler.core.decision import Limit, Prediction, SizingResult
 from pdscaler.core.explain import LATENCY
 from pdscaler.core.freeze import Block
-from pdscaler.core.pools import Pool
-from pdscaler.core.slo import LatencyStatistics, Slo, Statistic
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.slo import Slo, Statistic
 from pdscaler.core.spec import PoolLimits
 from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.units import format_duration, format_number
@@ -22,20 +22,22 @@ def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Sl
     if math.isinf(answer.required):
         return f"{rate}: {answer.explanation}"
     text = f"{rate} need {format_number(answer.required)} replicas"
-    fewer = answer.replicas - 1
+    if answer.replicas < answer.recommended:
+        return f"{text}; {_outcome(pool, sizing.predicted, slo, answer.replicas)}"
+    if answer.replicas > answer.recommended:
+        return text
     for neighbour in sizing.what_if:
-        count, other = (
-            (neighbour.prefill, neighbour.decode) if pool is Pool.PREFILL else (neighbour.decode, neighbour.prefill)
-        )
-        if count == fewer and other == sizing.pools[pool.other].replicas:
-            return f"{text}; {_latency(pool, neighbour.predicted.ttft_s, neighbour.predicted.tpot_s, slo, fewer)}"
+        counts = PerPool(neighbour.prefill, neighbour.decode)
+        if counts[pool] == answer.replicas - 1:
+            return f"{text}; {_outcome(pool, neighbour.predicted, slo, counts[pool])}"
     return text
 
 
-def _latency(pool: Pool, ttft_s: LatencyStatistics, tpot_s: LatencyStatistics, slo: Slo, count: int) -> str:
+def _outcome(pool: Pool, predicted: Prediction, slo: Slo, count: int) -> str:
+    """Say what a count would give: ``TTFT at 2 would be 1.9s``."""
     target = slo.ttft if pool is Pool.PREFILL else slo.tpot
     statistic = target.statistic if target is not None else Statistic.MEAN
-    value_s = (ttft_s if pool is Pool.PREFILL else tpot_s).of(statistic)
+    value_s = (predicted.ttft_s if pool is Pool.PREFILL else predicted.tpot_s).of(statistic)
     if value_s is None or math.isinf(value_s):
         return f"{count} cannot keep up"
     return f"{LATENCY[pool]} at {count} would be {format_duration(value_s)}"

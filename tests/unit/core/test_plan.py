@@ -318,7 +318,7 @@ class TestTargets:
         up = decide(inputs(LOAD, PoolState(2, 1, 1, trouble=trouble), 2))
         assert desired(up) == (2, 4)
         assert up.pools.prefill.limited_by == (Limit.CAPACITY_PENDING,)
-        assert "1 replicas pending" in up.pools.prefill.reason
+        assert "1 replica pending" in up.pools.prefill.reason
         assert desired(decide(inputs(LOAD, PoolState(9, 6, 3, trouble=trouble), 4))) == (4, 4)
 
     @pytest.mark.parametrize("trouble", [Trouble.CRASH_LOOP, Trouble.IMAGE_PULL])
@@ -370,6 +370,12 @@ class TestJointRules:
         assert desired(draining) == (2, 4)
         done = decide(inputs(LOAD, 2, 4), draining.state, budget(64))
         assert desired(done) == (4, 4)
+
+    def test_a_budget_that_binds_says_what_its_count_gives(self) -> None:
+        decision = decide(inputs(LOAD, 2, 4), spec=budget(56))
+        assert decision.pools.prefill.reason == (
+            "12.5 requests/s need 3.07 replicas; TTFT at 3 would be 2.4s; goes to 3: maxGPUs"
+        )
 
     def test_free_gpus_go_where_they_serve_the_most(self) -> None:
         # 2P4D and 5 replicas of room are not enough for 6P8D: both grow by shares of the load.
