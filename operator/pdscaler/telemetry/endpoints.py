@@ -18,6 +18,7 @@ from pdscaler.telemetry.text import shown, shown_list
 DEFAULT_TIMEOUT_S = 5.0
 _FIELD = "spec.metrics.prometheus"
 _PORTS = {"http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 
@@ -164,5 +165,10 @@ def _is_local(host: str) -> bool:
         last = host.rsplit(".", 1)[-1]
         return bool(re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last))
     if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
+        address = address.ipv4_mapped or address.sixtofour or _translated(address) or address
     return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that a NAT64 address (64:ff9b::/96, RFC 6052) stands for."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None

@@ -58,7 +58,7 @@ def scv_of(buckets: Iterable[Bucket], mean: float) -> float:
        mean. Its variance over ``mean**2`` is the estimate.
 
     With vLLM's bounds (1, 2, 5, 10, …) and the endpoint picker's (powers of 2), log-normal and gamma lengths of mean 50
-    to 4000 tokens were estimated within -0.06 to +0.16 for a true scv of 1 or less, and within 20 % at 2 and 4 except
+    to 4000 tokens were estimated within -0.1 to +0.16 for a true scv of 1 or less, and within 20 % at 2 and 4 except
     where the last bucket overflows; constant lengths show at most 0.07 instead of 0.
 
     The last bucket has no upper bound. It is taken to end at twice its lower bound, or further out where the mean asks

@@ -1,0 +1,161 @@
+"""The collector with readers in memory; with a real Prometheus: tests/contract/telemetry."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pdscaler.core.workload import NoData, NoDataReason
+from pdscaler.telemetry.collector import Collector
+from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.presets import load_presets
+from pdscaler.telemetry.reader import ReadError, Sample
+from support.subjects import subject
+
+PRESETS = load_presets(None)
+
+
+class Book:
+    """What the readers were asked, and what they answer."""
+
+    def __init__(self, answer: Callable[[str], list[Sample]] = lambda text: []) -> None:
+        self.asked: list[str] = []
+        self.closed = 0
+        self.together = 0
+        self.most_together = 0
+        self.answer = answer
+        self._lock = threading.Lock()
+
+    def make(self, endpoint: Endpoint) -> "BookReader":
+        return BookReader(self)
+
+    def take(self, text: str) -> list[Sample]:
+        with self._lock:
+            self.asked.append(text)
+            self.together += 1
+            self.most_together = max(self.most_together, self.together)
+        try:
+            return self.answer(text)
+        finally:
+            with self._lock:
+                self.together -= 1
+
+
+class BookReader:
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    def time_s(self, timeout_s: float) -> float:
+        self._book.take("time()")
+        return 1000.0
+
+    def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
+        assert at_s == 1000.0
+        assert timeout_s > 0
+        return self._book.take(text)
+
+    def close(self) -> None:
+        self._book.closed += 1
+
+
+def clock() -> float:
+    return 5000.0
+
+
+async def test_nothing_to_collect() -> None:
+    book = Book()
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    assert await collector.collect([]) == {}
+    assert collector.queries_sent == 0
+
+
+async def test_snapshots_are_shared_per_endpoint_preset_and_window() -> None:
+    book = Book()
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    await collector.collect([subject("http://a", "ns", name=f"n{number}") for number in range(30)])
+    once = len(book.asked)
+    assert collector.queries_sent == once
+    await collector.collect([subject("http://a", "ns"), subject("http://a", "ns2", name="x", front_door_preset="LLMD")])
+    door = len(book.asked) - 2 * once
+    assert door == 10  # the front door's own queries; the time is shared
+    await collector.collect([subject("http://a", "ns"), subject("http://b", "ns", name="x")])
+    assert len(book.asked) == once + (once + door) + 2 * once
+    assert book.most_together <= 8
+    await collector.close()
+    assert book.closed == 8
+
+
+async def test_a_failure_ends_its_endpoint_only() -> None:
+    def answer(text: str) -> list[Sample]:
+        if "num_requests_running" in text:
+            raise ReadError(NoDataReason.QUERY_FAILED, "answered with HTTP 500")
+        return []
+
+    book = Book(answer)
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    found = await collector.collect([subject("http://a", "ns")])
+    reading = found[("ns", "llm")]
+    assert reading == NoData(
+        NoDataReason.QUERY_FAILED,
+        'endpoint "default", asked for running (vllm:num_requests_running), answered with HTTP 500',
+    )
+    await collector.close()
+
+
+async def test_an_endpoint_that_dies_is_asked_no_more() -> None:
+    def answer(text: str) -> list[Sample]:
+        if text != "time()":
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, "cannot be reached")
+        return []
+
+    book = Book(answer)
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    many = [subject("http://a", "ns", name=f"n{number}", window_s=60.0 + number) for number in range(20)]
+    found = await collector.collect(many)
+    assert {type(reading) for reading in found.values()} == {NoData}
+    assert len(book.asked) < 20
+    await collector.close()
+
+
+async def test_a_defect_is_not_an_outage() -> None:
+    def answer(text: str) -> list[Sample]:
+        raise AssertionError("a defect")
+
+    collector = Collector(PRESETS, clock, make_reader=Book(answer).make)
+    with pytest.raises(AssertionError, match="a defect"):
+        await collector.collect([subject("http://a", "ns")])
+    await collector.close()
+
+
+async def test_what_hangs_ends_at_the_deadline() -> None:
+    released = threading.Event()
+
+    def answer(text: str) -> list[Sample]:
+        released.wait(60)
+        return []
+
+    book = Book(answer)
+    collector = Collector(PRESETS, clock, deadline_s=0.2, make_reader=book.make)
+    for _ in range(6):
+        found = await collector.collect([subject("http://a", "ns")])
+        reading = found[("ns", "llm")]
+        assert isinstance(reading, NoData)
+        assert reading.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    # Four threads hang; the fifth and sixth collections found no free session.
+    assert len(book.asked) == 4
+    assert isinstance(reading, NoData)
+    assert "busy" in reading.message or "within 200ms" in reading.message
+    await collector.close()
+    released.set()
+
+
+async def test_endpoints_not_used_make_room() -> None:
+    book = Book()
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    for number in range(70):
+        await collector.collect([subject(f"http://a/{number}", "ns")])
+    assert book.closed == 6 * 4
+    sent = len(book.asked)
+    assert collector.queries_sent == sent
+    await collector.close()
+    assert book.closed == 70 * 4
