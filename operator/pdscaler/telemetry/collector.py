@@ -175,7 +175,7 @@ class Collector:
     ) -> Snapshot | NoData:
         preset = self._presets[group.preset]
         queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
-        tasks = [asyncio.create_task(_ask(lane, query, preset, at_s, ends_s)) for query in queries]
+        tasks = [asyncio.create_task(_ask(lane, query, preset, needs, at_s=at_s, ends_s=ends_s)) for query in queries]
         try:
             tables = await asyncio.gather(*tasks)
         except _QueryError as failure:
@@ -218,9 +218,10 @@ class _QueryError(Exception):
         super().__init__(str(error))
 
 
-async def _ask(lane: Lane, query: Query, preset: Preset, at_s: float, ends_s: float) -> Table:
+async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s: float, ends_s: float) -> Table:
     def question(reader: Asks, limit_s: float) -> Table:
-        return build_table(reader.query(query.text, at_s, limit_s), query.names, preset, query.kind)
+        samples = reader.query(query.text, at_s, limit_s)
+        return build_table(samples, query.names, preset, query.kind, needs.labels)
 
     try:
         return await lane.ask(question, ends_s)

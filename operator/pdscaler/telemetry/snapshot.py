@@ -82,7 +82,9 @@ class Snapshot:
 EMPTY = Table({}, {})
 
 
-def build_table(samples: Sequence[Sample], names: Names, preset: Preset, kind: Kind) -> Table:
+def build_table(
+    samples: Sequence[Sample], names: Names, preset: Preset, kind: Kind, labels: Iterable[str] = ()
+) -> Table:
     """Settle and index the answer to one query.
 
     Parameters
@@ -95,26 +97,40 @@ def build_table(samples: Sequence[Sample], names: Names, preset: Preset, kind: K
         Names of the labels.
     kind
         What was asked.
+    labels
+        Further labels it was grouped by.
     """
     order = {metric: place for place, metric in enumerate(names.metrics)}
+    series: dict[str, tuple[int | None, str]] = {}
     own = preset.labels
-    # Owner (all labels it was grouped by, less the job) -> (preference, job) -> parts.
-    owners: dict[tuple[tuple[str, str], ...], dict[tuple[int, str], dict[str, float]]] = {}
+    by = tuple(dict.fromkeys((own.namespace, own.pod, *own.model, *sorted(set(labels) - {JOB_LABEL}))))
+    pod_at = by.index(own.pod)
+    # Owner (the values of ``by``, and the job where no pod tells) -> (preference, job) -> parts. This loop runs for
+    # each bucket of each pod of the cluster: it makes no object that it can spare.
+    owners: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = {}
     for sample in samples:
-        labels = dict(sample.labels)
-        metric, _, part = labels.pop(SERIES_LABEL, "").rpartition("/")
-        if metric not in order:
+        given = sample.labels
+        name = given.get(SERIES_LABEL, "")
+        known = series.get(name)
+        if known is None:
+            metric, _, part = name.rpartition("/")
+            known = series[name] = (order.get(metric), part)
+        preference, part = known
+        if preference is None:
             continue
         if kind is Kind.BUCKETS:
-            part = labels.pop("le", "")
-        # Without a pod label two jobs may be two front doors; with it they are one pod, scraped twice.
-        job = labels.pop(JOB_LABEL, "") if labels.get(own.pod) else ""
-        parts = owners.setdefault(tuple(sorted(labels.items())), {}).setdefault((order[metric], job), {})
+            part = given.get("le", "")
+        owner = tuple([given.get(label, "") for label in by])
+        job = given.get(JOB_LABEL, "")
+        if not owner[pod_at]:
+            # Without a pod label two jobs may be two front doors; with it they are one pod, scraped twice.
+            owner, job = (*owner, job), ""
+        parts = owners.setdefault(owner, {}).setdefault((preference, job), {})
         parts[part] = parts.get(part, 0.0) + sample.value
     by_namespace: dict[str, list[Entry]] = {}
     by_pod: dict[tuple[str, str], list[Entry]] = {}
     for owner, answers in owners.items():
-        entry = _settle(dict(owner), answers, names, preset, kind)
+        entry = _settle(dict(zip((*by, JOB_LABEL), owner, strict=False)), answers, names, preset, kind)
         namespace = entry.labels.get(own.namespace, "")
         by_namespace.setdefault(namespace, []).append(entry)
         by_pod.setdefault((namespace, entry.labels.get(own.pod, "")), []).append(entry)

@@ -35,6 +35,12 @@ def test_two_jobs_count_a_pod_once_and_two_doors_without_pods_both() -> None:
     assert sorted(e.parts["rate"] for e in both) == [4.0, 5.0]
 
 
+def test_matching_on_the_job_keeps_a_pod_single() -> None:
+    samples = [sample(4.0, pod="a", job="x"), sample(5.0, pod="a", job="y")]
+    table = build_table(samples, NAMES, LLMD, Kind.RATE, {"job", "role"})
+    assert [(e.labels["job"], e.parts["rate"]) for e in table.entries] == [("y", 5.0)]
+
+
 def test_the_first_model_label_that_is_not_empty() -> None:
     found = entries(
         sample(1.0, pod="a", model_name="alias", target_model_name="real"),
