@@ -116,7 +116,9 @@ class Book:
         known = self._entries.get(key)
         if known is None or known.uid != uid:
             found = _read(status)
-            known = Entry(key, uid, found, memory.from_status(found.memory), dict(status), _found=found)
+            written = {} if found is None else dict(status)
+            found = found or PDDeploymentStatus()
+            known = Entry(key, uid, found, memory.from_status(found.memory), written, _found=found)
             self._entries[key] = known
         return known
 
@@ -129,9 +131,9 @@ class Book:
         return frozenset(self._entries)
 
 
-def _read(status: Mapping[str, Any]) -> PDDeploymentStatus:
+def _read(status: Mapping[str, Any]) -> PDDeploymentStatus | None:
     try:
         return PDDeploymentStatus.model_validate(dict(status))
     except ValidationError:
         # Written by another release, or by hand: it is replaced, and the windows are seeded as on a first start.
-        return PDDeploymentStatus()
+        return None

@@ -213,8 +213,17 @@ class EvaluationLoop:
             raise
         except Exception as error:
             _logger.exception("the evaluation of PDDeployment %s failed", job.key)
-            await self._worker.report(job, error)
+            await self._report(job, error)
             return None
+
+    async def _report(self, job: Job, error: Exception) -> None:
+        try:
+            async with asyncio.timeout(EVALUATION_LIMIT_S):
+                await self._worker.report(job, error)
+        except SupersededError:
+            raise
+        except Exception:
+            _logger.exception("the failure of PDDeployment %s could not be reported", job.key)
 
     async def _pause(self) -> None:
         """Wait until something is due: the next round, a retry, or a change."""

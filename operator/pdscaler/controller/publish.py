@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pdscaler.api.pddeployment import API_VERSION, KIND
+from pdscaler.api.status import PDDeploymentStatus
 from pdscaler.cluster.errors import NOT_FOUND, ClusterError
 from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.controller import logs
@@ -14,7 +15,7 @@ from pdscaler.controller.events import announcements
 from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.render import render, rounded
 from pdscaler.controller.summary import limits
-from pdscaler.controller.writerule import decided, worth_writing
+from pdscaler.controller.writerule import worth_writing
 from pdscaler.core.pools import Pool
 from pdscaler.core.workload import NoData, Telemetry
 
@@ -83,7 +84,7 @@ class Publisher:
         self._metrics.record(outcome, duration_s)
         document = after.to_document()
         news = announcements(outcome, before.conditions, after.conditions)
-        if news or _failed(outcome) or _decision_changed(before.to_document(), document):
+        if news or _failed(outcome) or _decided(before) != _decided(after):
             _log(outcome, duration_s)
         await self._write(entry, document)
         about = ObjectIdentity(API_VERSION, KIND, entry.key.namespace, entry.key.name, entry.uid)
@@ -111,13 +112,10 @@ def _failed(outcome: Evaluation | Rejection) -> bool:
     return isinstance(outcome.decision.telemetry, NoData) or bool(outcome.failed_writes)
 
 
-def _decision_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    # Ready pods come and go without a decision: that is news for the status, not for the log.
-    old, new = decided(before), decided(after)
-    for document in (old, new):
-        for pool in document["pools"].values():
-            pool.pop("ready")
-    return old != new
+def _decided(status: PDDeploymentStatus) -> tuple[object, ...]:
+    """Return what is news for the log: counts and conditions, not the reasons, figures and ready pods between them."""
+    counts = [None if pool is None else (pool.current, pool.desired) for pool in (status.prefill, status.decode)]
+    return counts, [(condition.type, condition.status) for condition in status.conditions]
 
 
 def _log(outcome: Evaluation | Rejection, duration_s: float) -> None:
