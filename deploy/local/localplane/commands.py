@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,14 +61,13 @@ def up(nodes: int) -> None:
 @click.option("--profile", type=click.Path(path_type=Path), help="Measured profile to play the trace on.")
 @click.option("--duration", help="How much of the trace, such as 4m (the default).")
 @click.option("--rate-scale", type=float, help="Multiply the rate of the trace.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for what it leaves [build/demo].")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the load.")
-def demo(
-    *, cluster: str, trace: Path | None, profile: Path | None, duration: str | None, rate_scale: float | None, seed: int
-) -> None:
+def demo(*, cluster: str, out: Path | None, seed: int, **played: Any) -> None:
     """Run the main job end to end, watch it, judge it and draw it."""
-    from localplane.demo import run_demo
+    from localplane.demo import OUT, Played, run_demo
 
-    sys.exit(run_demo(cluster, trace=trace, profile=profile, duration=duration, rate_scale=rate_scale, seed=seed))
+    sys.exit(run_demo(cluster, Played(**played), seed=seed, out=out or OUT))
 
 
 def main() -> None:

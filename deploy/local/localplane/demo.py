@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from localplane.demo_judge import exactly, judge_phase, write_problems
 from localplane.demo_plot import draw
 from localplane.demo_scenario import scenario_of_phases, scenario_of_trace
 from localplane.demo_show import Frame, Screen, summary_lines
-from localplane.demo_slices import slices_of_trace
+from localplane.demo_slices import plans_over_time, slices_of_trace
 from localplane.demo_stack import OPERATOR_USER, REPOSITORY, DemoStack
 from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served
 from localplane.errors import LocalPlaneError
@@ -36,60 +36,80 @@ from localplane.toolset import TOOLS, Tools
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.units import parse_duration
 
-_OUT = REPOSITORY / "build" / "demo"
+OUT = REPOSITORY / "build" / "demo"
+"""Where the demo leaves what it saw."""
 _LOOK_EVERY_S = 1.0
 _NODES, _GPUS = 4, 8
 _DRAIN_S = 30.0
 
 
-def run_demo(
-    cluster: str, *, trace: Path | None, profile: Path | None, duration: str | None, rate_scale: float | None, seed: int
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What is played instead of the phases, as it was asked for; all None: the phases.
+
+    Parameters
+    ----------
+    trace, profile
+        A recorded trace and a measured profile; both or none.
+    duration, rate_scale
+        How much of the trace (``4m`` by default), and how many times its rate.
+    """
+
+    trace: Path | None = None
+    profile: Path | None = None
+    duration: str | None = None
+    rate_scale: float | None = None
+
+
+def run_demo(cluster: str, played: Played, *, seed: int = 0, out: Path = OUT) -> int:
     """Run the demo and return the exit status: 0 only if everything was as it must be.
 
     Parameters
     ----------
     cluster
         ``local``, ``kind`` or ``kind-NAME``.
-    trace, profile
-        A recorded trace and a measured profile to play instead of the phases; both or none.
-    duration, rate_scale
-        How much of the trace, and how many times its rate.
+    played
+        The phases, or a trace.
     seed
         Seed of the load.
+    out
+        Folder for what it leaves; files of an earlier run are replaced.
     """
     terminate_as_interrupt()
-    started_s = time.monotonic()
     context = None if cluster == "local" else context_name(cluster)
-    if (trace is None) != (profile is None):
-        raise LocalPlaneError("TRACE and PROFILE go together: make demo TRACE=trace.csv PROFILE=profile.json")
-    if trace is None and (duration is not None or rate_scale is not None):
-        raise LocalPlaneError("DURATION and RATE_SCALE go with TRACE and PROFILE")
-    shutil.rmtree(_OUT, ignore_errors=True)
-    _OUT.mkdir(parents=True)
-    if trace is None or profile is None:
-        scenario = scenario_of_phases()
-    else:
-        length_s = parse_duration(duration or "4m", "DURATION")
-        scenario = scenario_of_trace(trace, profile, length_s, rate_scale or 1.0, _OUT)
+    scenario = _scenario(played, out)
     progress = Console()
     tools = ensure_tools(progress)
-    warm_s = time.monotonic()
-    records = _OUT / "requests.csv"
+    started_s = time.monotonic()
+    records = out / "requests.csv"
     with ExitStack() as stack:
         run_dir = Path(stack.enter_context(_run_folder()))
         progress.line("starting the control plane, Prometheus, the emulated engines and the operator")
         where = stack.enter_context(_cluster(context, run_dir, tools))
-        parts = stack.enter_context(DemoStack(where, scenario, records, seed))
         try:
+            parts = stack.enter_context(DemoStack(where, scenario, records, seed))
             observations = _watch(parts, scenario, progress)
             run = Run(observations, read_records(records), *_writes(parts))
             for name, args in (("get", ("get", "pdd", "-o", "wide")), ("describe", ("describe", "pdd"))):
                 said = where.kubectl(*args, "-n", scenario.namespace).stdout
-                (_OUT / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
+                (out / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
         finally:
-            shutil.copytree(where.run_dir / "logs", _OUT / "logs", dirs_exist_ok=True)
-    return _conclude(scenario, run, time.monotonic() - started_s, time.monotonic() - warm_s)
+            shutil.copytree(where.run_dir / "logs", out / "logs", dirs_exist_ok=True)
+    return _conclude(scenario, run, time.monotonic() - started_s, out)
+
+
+def _scenario(played: Played, out: Path) -> Scenario:
+    if (played.trace is None) != (played.profile is None):
+        raise LocalPlaneError("TRACE and PROFILE go together: make demo TRACE=trace.csv PROFILE=profile.json")
+    if played.trace is None and (played.duration is not None or played.rate_scale is not None):
+        raise LocalPlaneError("DURATION and RATE_SCALE go with TRACE and PROFILE")
+    for file in ("requests.csv", "summary.json", "timeline.csv", "demo.png", "pddeployment.yaml", "targets.yaml"):
+        (out / file).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if played.trace is None or played.profile is None:
+        return scenario_of_phases()
+    length_s = parse_duration(played.duration or "4m", "DURATION")
+    return scenario_of_trace(played.trace, played.profile, length_s, played.rate_scale or 1.0, out)
 
 
 def read_records(path: Path) -> list[Served]:
@@ -209,29 +229,32 @@ def _writes(parts: DemoStack) -> tuple[PerPool[int], str, int]:
     return PerPool(*counted), "counted by the operator's own metrics: kind's audit log is not ours to read", 0
 
 
-def _conclude(scenario: Scenario, run: Run, seconds: float, warm_seconds: float) -> int:
+def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     slo = scenario.spec.sizing.slo
     if scenario.phases:
         plans: tuple[PhasePlan, ...] = scenario.phases
+        planned = [(at_s, plan.planned) for plan in plans for at_s in (plan.begin_s, plan.end_s)]
         results = [judge_phase(plan, run.observations, run.served, slo, exactly) for plan in plans]
     else:
         plans, results = slices_of_trace(scenario, run)
+        planned = plans_over_time(scenario, run)
     problems = write_problems(run, scenario.target_names)
     ok = not problems and not any(result.problems for result in results)
     writes = run.writes.prefill + run.writes.decode
     document = summary(results, writes, seconds, ok=ok)
-    (_OUT / "summary.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    _write_timeline(_OUT / "timeline.csv", run.observations)
+    (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _write_timeline(out / "timeline.csv", run.observations)
     draw(
-        _OUT / "demo.png",
+        out / "demo.png",
         f"pdscaler demo: {scenario.title}",
         phases=plans,
+        planned=planned,
         observations=run.observations,
         served=run.served,
         slo=slo,
     )
     click.echo("")
-    click.echo(f"pdscaler demo: {'everything as planned' if ok else 'NOT as planned'}, {format_elapsed(warm_seconds)}")
+    click.echo(f"pdscaler demo: {'everything as planned' if ok else 'NOT as planned'}, {format_elapsed(seconds)}")
     click.echo("")
     for line in summary_lines(scenario, results, exact=bool(scenario.phases)):
         click.echo(line)
@@ -240,10 +263,10 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, warm_seconds: float)
     counts = f"prefill {run.writes.prefill}, decode {run.writes.decode}"
     click.echo(f"  {len(run.served)} requests served; scale writes by the operator: {counts} ({run.writes_source}).")
     click.echo("")
-    click.echo((_OUT / "kubectl-get-pdd.txt").read_text(encoding="utf-8").rstrip())
+    click.echo((out / "kubectl-get-pdd.txt").read_text(encoding="utf-8").rstrip())
     click.echo("")
-    click.echo(f"  plot      {_shown(_OUT / 'demo.png')}")
-    click.echo(f"  summary   {_shown(_OUT / 'summary.json')}   (records, timeline, logs beside it)")
+    click.echo(f"  plot      {_shown(out / 'demo.png')}")
+    click.echo(f"  summary   {_shown(out / 'summary.json')}   (records, timeline, logs beside it)")
     click.echo("")
     click.echo("what to try next")
     for line in _next_steps(scenario):

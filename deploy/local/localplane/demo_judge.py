@@ -48,20 +48,25 @@ def judge_phase(
     """
     looks = [look for look in observations if plan.begin_s <= look.at_s < plan.end_s]
     if not looks:
-        return PhaseResult(plan, PerPool(0, 0), None, None, None, None, ("was never observed",))
+        return PhaseResult(plan, PerPool(0, 0), None, None, None, None, ("was never observed",), judged=False)
     settled = _since(looks, plan, follows)
     observed = looks[-1].ordered if follows is not exactly else looks[-1].ready
     if settled is None:
         problem = f"ended at {label(observed)} ({_states(looks[-1])}), the model plans {label(plan.planned)}"
-        return PhaseResult(plan, observed, None, None, None, None, (problem,))
+        return PhaseResult(plan, observed, None, None, None, None, (problem,), judged=False)
     settled_s = _worked_off(settled, plan.begin_s, served)
     judged = _between(served, settled_s, plan.end_s)
-    ttft_s, tpot_s, problems = objectives(judged, slo)
-    if plan.end_s - settled_s < MIN_SETTLED_S:
-        problems = [f"had settled only {max(0.0, plan.end_s - settled_s):.0f} s before its end: too late to judge"]
+    after_s = settled_s - plan.begin_s
+    left_s = plan.end_s - settled_s
+    problem = ""
+    if left_s < MIN_SETTLED_S:
+        problem = f"had settled only {max(0.0, left_s):.0f} s before its end: too late to judge"
     elif len(judged) < MIN_REQUESTS:
-        problems = [f"only {len(judged)} requests arrived after it had settled: too few to judge"]
-    return PhaseResult(plan, observed, settled_s - plan.begin_s, ttft_s, tpot_s, shares(judged), tuple(problems))
+        problem = f"only {len(judged)} requests arrived after it had settled: too few to judge"
+    if problem:
+        return PhaseResult(plan, observed, after_s, None, None, shares(judged), (problem,), judged=False)
+    ttft_s, tpot_s, missed = objectives(judged, slo)
+    return PhaseResult(plan, observed, after_s, ttft_s, tpot_s, shares(judged), tuple(missed))
 
 
 def objectives(judged: Sequence[Served], slo: Slo) -> tuple[float | None, float | None, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from localplane.demo_types import Observation, PhasePlan, Served
-from pdscaler.core.pools import Pool
+from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyTarget, Slo
 from pdscaler.units import format_duration
 
@@ -22,11 +22,18 @@ def draw(
     title: str,
     *,
     phases: Sequence[PhasePlan],
+    planned: Sequence[tuple[float, PerPool[int]]],
     observations: Sequence[Observation],
     served: Sequence[Served],
     slo: Slo,
 ) -> None:
-    """Draw load, replicas and latencies over time, with the phases shaded, into a PNG."""
+    """Draw load, replicas and latencies over time, with the phases shaded, into a PNG.
+
+    Parameters
+    ----------
+    planned
+        From when on the model plans which counts.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -39,8 +46,8 @@ def draw(
         )
         _phases(axes, phases)
         _load(axes[0], phases, served)
-        _replicas(axes[1], Pool.PREFILL, phases, observations)
-        _replicas(axes[2], Pool.DECODE, phases, observations)
+        _replicas(axes[1], Pool.PREFILL, planned, observations)
+        _replicas(axes[2], Pool.DECODE, planned, observations)
         _latency(axes[3], "TTFT", [(r.arrival_s, r.ttft_s) for r in served], slo.ttft, log=True)
         decoded = [(r.arrival_s, r.tpot_s) for r in served if r.tpot_s is not None]
         _latency(axes[4], "TPOT", decoded, slo.tpot, log=False)
@@ -75,29 +82,31 @@ def _load(axis: Any, phases: Sequence[PhasePlan], served: Sequence[Served]) -> N
     rates = [phase.arrival_rate_rps for phase in phases for _ in range(2)]
     axis.plot(times, rates, color=_INK, lw=1.4, ls=(0, (4, 2)), label="mean of the phase")
     axis.set_ylabel("load\nrequests/s")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, max(*counts, *rates) * 1.25)
     axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
 
 
-def _replicas(axis: Any, pool: Pool, phases: Sequence[PhasePlan], observations: Sequence[Observation]) -> None:
+def _replicas(
+    axis: Any, pool: Pool, planned: Sequence[tuple[float, PerPool[int]]], observations: Sequence[Observation]
+) -> None:
     times = [look.at_s for look in observations]
     colour = _COLOURS[pool]
     ready = [look.ready[pool] for look in observations]
     axis.fill_between(times, ready, step="post", color=colour, alpha=0.22, lw=0, label="ready", zorder=2)
     axis.step(times, [look.ordered[pool] for look in observations], where="post", color=colour, lw=1.8, label="ordered")
-    for number, phase in enumerate(phases):
-        axis.hlines(
-            phase.planned[pool],
-            phase.begin_s,
-            phase.end_s,
-            color=_INK,
-            lw=1.3,
-            ls=(0, (4, 2)),
-            zorder=4,
-            label="planned by the model" if number == 0 else None,
-        )
-    top = max([*ready, *(phase.planned[pool] for phase in phases), *(look.ordered[pool] for look in observations)])
-    axis.set_ylim(0, top + 1.2)
+    plan = [counts[pool] for _, counts in planned]
+    axis.step(
+        [at_s for at_s, _ in planned],
+        plan,
+        where="post",
+        color=_INK,
+        lw=1.3,
+        ls=(0, (4, 2)),
+        zorder=4,
+        label="planned by the model",
+    )
+    top = max([*ready, *plan, *(look.ordered[pool] for look in observations)])
+    axis.set_ylim(0, top + 1.6)
     axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel(f"{pool.value}\nreplicas")
     axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=3)
@@ -118,11 +127,13 @@ def _latency(
             words = f"target {format_duration(target.target_s)} ({target.statistic.value.replace('Mean', 'mean')})"
             axis.axhline(limit, color=_MISSED, lw=1.2, ls=(0, (4, 2)), label=words)
             axis.fill_between(x, limit, y, where=y > limit, color=_MISSED, alpha=0.25, lw=0, interpolate=True)
+        low, high = min(*y, limit if target is not None else y[0]), max(*y, limit if target is not None else y[0])
+        axis.set_ylim(*((low * 0.6, high * 4) if log else (0, high * 1.3)))
     if log:
         axis.set_yscale("log")
+        axis.yaxis.set_minor_formatter(lambda _value, _position: "")
         axis.yaxis.set_major_formatter(lambda value, _position: format_duration(value / 1e3))
         axis.set_ylabel(name)
     else:
-        axis.set_ylim(bottom=0)
         axis.set_ylabel(f"{name}\nms")
     axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)

@@ -195,6 +195,7 @@ def summary_lines(scenario: Scenario, results: Sequence[PhaseResult], *, exact: 
         "  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     notes = [f"  ! {result.plan.name}: {problem}" for result in results for problem in result.problems]
+    notes += [f"  {result.plan.name}: {'; '.join(result.notes)}" for result in results if result.notes]
     if exact:
         notes.append(
             "  Latencies and SLO met: the requests that arrived after the phase had settled, from their records."

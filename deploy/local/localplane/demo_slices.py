@@ -3,13 +3,14 @@
 A trace has no nominal phases. So the model is asked, second by second, what it plans for the load that was really
 measured in the operator's window (arrivals, prompts prefilled, answers finished, from the request records). The
 operator may lag by one evaluation and by the scrape, and ``behavior`` lets it keep a higher count for the scale-down
-stabilisation: at each second its orders must lie between the least and the greatest of the model's plans over that
-stretch. A slice is settled from when its orders stay within that band to its end; "planned" is the greatest count of
-the band at the slice's end, which is what a stabilised scale-down asks for.
+stabilisation: so following means that its orders lie between the least and the greatest of the model's plans over that
+stretch. They must do so for nine tenths of every slice of a minute (the start of the run excepted).
 
-Besides, the orders must lie within the band for nine tenths of the time, once the pools have started.
-
-Objectives are judged per slice over the requests that arrived after it had settled, as in phases.
+A slice is settled from when its orders follow and the ready replicas have reached the least of the plans, up to its
+end, and the backlog of before is worked off. There the objectives must hold, as in phases. Where the load still grows
+at the end of a slice nothing is settled: replicas that load their model cannot serve yet, however well they were
+ordered, and no objective is judged. At least one slice must be. "planned" is the greatest count of the band at the
+slice's end: what a stabilised scale-down asks for.
 """
 
 import itertools
@@ -45,22 +46,37 @@ def slices_of_trace(scenario: Scenario, run: Run) -> tuple[tuple[PhasePlan, ...]
     for number, (begin_s, end_s) in enumerate(itertools.pairwise(edges), 1):
         plans.append(_slice(f"slice {number}", float(begin_s), float(end_s), run.served, bands))
 
-    def follows(seen: Observation, _plan: PhasePlan) -> bool:
-        band = bands[min(int(seen.at_s), len(bands) - 1)]
-        enough = all(seen.ready[pool] >= min(band[pool][0], seen.ordered[pool]) for pool in Pool)
-        return enough and all(band[pool][0] <= seen.ordered[pool] <= band[pool][1] for pool in Pool)
-
-    slo = scenario.spec.sizing.slo
-    results = []
-    for plan in plans:
-        result = judge_phase(plan, run.observations, run.served, slo, follows)
-        looks = [look for look in run.observations if max(plan.begin_s, GRACE_S) <= look.at_s < plan.end_s]
-        share = sum(follows(look, plan) for look in looks) / len(looks) if looks else 0.0
-        if share < MIN_FOLLOWED:
-            problem = f"followed the model for only {100 * share:.0f} % of the time"
-            result = replace(result, problems=(*result.problems, problem))
-        results.append(result)
+    results = [_judge(plan, run, bands, scenario) for plan in plans]
+    if results and not any(result.judged for result in results):
+        problem = "no slice settled for long enough to judge the objectives"
+        results[-1] = replace(results[-1], problems=(*results[-1].problems, problem))
     return tuple(plans), results
+
+
+def ordered_within(seen: Observation, band: Band) -> bool:
+    """Whether the orders of both pools lie within the band."""
+    return all(band[pool][0] <= seen.ordered[pool] <= band[pool][1] for pool in Pool)
+
+
+def _judge(plan: PhasePlan, run: Run, bands: Sequence[Band], scenario: Scenario) -> PhaseResult:
+    def band_of(seen: Observation) -> Band:
+        return bands[min(int(seen.at_s), len(bands) - 1)]
+
+    def settled(seen: Observation, _plan: PhasePlan) -> bool:
+        band = band_of(seen)
+        return ordered_within(seen, band) and all(seen.ready[pool] >= band[pool][0] for pool in Pool)
+
+    looks = [look for look in run.observations if max(plan.begin_s, GRACE_S) <= look.at_s < plan.end_s]
+    share = sum(ordered_within(look, band_of(look)) for look in looks) / len(looks) if looks else 0.0
+    result = judge_phase(plan, run.observations, run.served, scenario.spec.sizing.slo, settled)
+    notes = [f"orders followed the model for {100 * share:.0f} % of the time"]
+    problems = list(result.problems)
+    if not result.judged:
+        problems = []
+        notes.append("still scaling at its end: objectives not judged")
+    if share < MIN_FOLLOWED:
+        problems.append(f"followed the model for only {100 * share:.0f} % of the time")
+    return replace(result, problems=tuple(problems), notes=tuple(notes))
 
 
 def plan_bands(spec: ScalingSpec, served: Sequence[Served], duration_s: float) -> list[Band]:
@@ -76,6 +92,13 @@ def plan_bands(spec: ScalingSpec, served: Sequence[Served], duration_s: float) -
             ranges.append((min(recent), max(held)) if recent and held else (0, limits.max_replicas))
         bands.append(PerPool(*ranges))
     return bands
+
+
+def plans_over_time(scenario: Scenario, run: Run) -> list[tuple[float, PerPool[int]]]:
+    """Return what the model plans for the measured load, second by second, where it is known."""
+    seconds = map(float, range(int(scenario.duration_s) + 1))
+    found = [(at_s, planned_at(scenario.spec, run.served, at_s)) for at_s in seconds]
+    return [(at_s, plan) for at_s, plan in found if plan is not None]
 
 
 def planned_at(spec: ScalingSpec, served: Sequence[Served], now_s: float) -> PerPool[int] | None:

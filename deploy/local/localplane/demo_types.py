@@ -133,6 +133,10 @@ class PhaseResult:
         Shares over the same requests; None of nothing.
     problems
         Why it is not as it should be; empty where it is.
+    judged
+        It settled for long enough to judge the objectives.
+    notes
+        What else is to be said of it.
     """
 
     plan: PhasePlan
@@ -142,6 +146,8 @@ class PhaseResult:
     tpot_s: float | None
     attainment: Shares | None
     problems: tuple[str, ...]
+    judged: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

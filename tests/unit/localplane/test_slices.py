@@ -56,12 +56,26 @@ def test_slices_are_judged_against_the_band() -> None:
     assert [result.problems for result in results] == [(), ()]
     assert results[1].observed == results[1].plan.planned == PerPool(5, 3)
     late = [_look(second, PerPool(5, 3) if second >= 119 else PerPool(2, 1)) for second in range(120)]
-    assert slices_of_trace(SCENARIO, Run(late, STEP, PerPool(1, 1), "", 0))[1][1].problems == (
-        "had settled only 1 s before its end: too late to judge",
-        "followed the model for only 12 % of the time",
-    )
-    never = [_look(second, PerPool(2, 1)) for second in range(120)]
-    assert "the model plans 5P3D" in slices_of_trace(SCENARIO, Run(never, STEP, PerPool(1, 1), "", 0))[1][1].problems[0]
+    _, lagging = slices_of_trace(SCENARIO, Run(late, STEP, PerPool(1, 1), "", 0))
+    assert lagging[1].problems == ("followed the model for only 12 % of the time",)
+    assert not lagging[1].judged
+
+
+def test_a_slice_that_still_scales_at_its_end_is_not_judged() -> None:
+    growing = served(29, 0, 100) + served(87, 100, 120)
+    asked = [planned_at(SCENARIO.spec, growing, max(5.0, second - 3.0)) for second in range(120)]
+    ordered = [_look(second, plan) for second, plan in enumerate(asked) if plan is not None]
+    loading = [look if look.at_s < 100 else replace(look, ready=PerPool(2, 1)) for look in ordered]
+    _, results = slices_of_trace(SCENARIO, Run(loading, growing, PerPool(1, 1), "", 0))
+    assert [result.judged for result in results] == [True, False]
+    assert [result.problems for result in results] == [(), ()]
+    assert results[1].notes[-1] == "still scaling at its end: objectives not judged"
+
+
+def test_at_least_one_slice_must_be_judged() -> None:
+    never = [replace(_look(second, PerPool(2, 1)), ready=PerPool(0, 0)) for second in range(120)]
+    _, results = slices_of_trace(SCENARIO, Run(never, served(29, 0, 120), PerPool(1, 1), "", 0))
+    assert results[-1].problems == ("no slice settled for long enough to judge the objectives",)
 
 
 def _look(second: int, counts: PerPool[int]) -> Observation:
