@@ -64,7 +64,8 @@ class Inventory:
 
     def distrust(self, document: Document) -> None:
         """Stop believing in an object that the API server no longer has: the watch has missed its deletion."""
-        self._gone.add(fingerprint_of(document).uid)
+        present = {fingerprint_of(other).uid for known in self._index.values() for other in known}
+        self._gone = (self._gone & present) | {fingerprint_of(document).uid}
 
     def documents(self) -> dict[ResourceKey, Mapping[str, Any]]:
         """Return the live resources; those that are being deleted are not."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.claims import conflicts
-from pdscaler.controller.evaluation import ResourceKey, SupersededError
+from pdscaler.controller.evaluation import Rejection, ResourceKey, SupersededError
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.prepare import Document, Prepared, Preparer
 from pdscaler.controller.servers import Heartbeat
@@ -30,6 +30,7 @@ CHANGED_RETRY_S = 1.0
 """How soon to look again at a resource that changed while it was evaluated, seconds: its watch event is on its way."""
 _AT_ONCE = 8
 """Evaluations of one group under way at the same time: their waits for the API server overlap."""
+_PARSED_AT_ONCE = 20
 _STOPPING_S = 5.0
 """How long evaluations under way may finish when the loop is ended, seconds."""
 
@@ -132,7 +133,7 @@ class EvaluationLoop:
             late_s = now_s - self._next_round_s
             self._next_round_s = now_s + self._period_s - (late_s if late_s < self._period_s else 0.0)
         self._forget(documents)
-        prepared = {key: self._preparer.prepare(document) for key, document in documents.items()}
+        prepared = await self._prepare(documents)
         valid = [resource for resource in prepared.values() if isinstance(resource, Prepared)]
         await self._targets.retain({ref for resource in valid for _, ref in resource.targets.items()})
         lost = conflicts(valid)
@@ -143,6 +144,14 @@ class EvaluationLoop:
             self._start(group, fresh=in_round)
         if not jobs:
             self._heartbeat.beat()
+
+    async def _prepare(self, documents: Mapping[ResourceKey, Document]) -> dict[ResourceKey, Prepared | Rejection]:
+        prepared = {}
+        for number, (key, document) in enumerate(documents.items()):
+            prepared[key] = self._preparer.prepare(document)
+            if number % _PARSED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return prepared
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
@@ -194,6 +203,8 @@ class EvaluationLoop:
 
     async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore) -> None:
         async with limit:
+            # An evaluation may need no answer from anywhere: a thousand of them must not hold up the health endpoint.
+            await asyncio.sleep(0)
             try:
                 retry_s = await self._work(job)
             except SupersededError as superseded:

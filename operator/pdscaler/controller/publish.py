@@ -10,7 +10,7 @@ from pdscaler.cluster.errors import NOT_FOUND, ClusterError
 from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.controller import logs
 from pdscaler.controller.book import Entry
-from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey, SupersededError
+from pdscaler.controller.evaluation import INTERNAL_ERROR, Evaluation, Rejection, ResourceKey, SupersededError
 from pdscaler.controller.events import announcements
 from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.render import render, rounded
@@ -108,7 +108,8 @@ class Publisher:
 
 def _failed(outcome: Evaluation | Rejection) -> bool:
     if isinstance(outcome, Rejection):
-        return True
+        # An invalid spec is news once; nothing fails anew until it changes.
+        return outcome.reason == INTERNAL_ERROR
     return isinstance(outcome.decision.telemetry, NoData) or bool(outcome.failed_writes)
 
 
@@ -139,7 +140,8 @@ def _log(outcome: Evaluation | Rejection, duration_s: float) -> None:
             "reason": _reason(outcome),
         }
     fields["duration_ms"] = rounded(duration_s * 1000)
-    logs.event(_logger, logging.WARNING if _failed(outcome) else logging.INFO, "evaluated", fields)
+    bad = isinstance(outcome, Rejection) or _failed(outcome)
+    logs.event(_logger, logging.WARNING if bad else logging.INFO, "evaluated", fields)
 
 
 def _reason(evaluation: Evaluation) -> str:

@@ -207,3 +207,12 @@ def test_addresses() -> None:
     assert split_address("[::1]:8080", "metricsAddress") == ("::1", 8080)
     with pytest.raises(InvalidInputError, match="metricsAddress"):
         split_address("8080", "metricsAddress")
+
+
+async def test_an_invalid_spec_is_one_line_however_long_it_lasts(lines: Any) -> None:
+    stream = lines("json")
+    world = ready_world(slo={})
+    await world.run(5)
+    (line,) = [json.loads(text) for text in stream.getvalue().splitlines()]
+    assert (line["level"], line["outcome"]) == ("warning", "InvalidSpec")
+    assert "spec.slo" in line["reason"]
