@@ -24,8 +24,9 @@ from localplane.demo_plot import draw
 from localplane.demo_scenario import scenario_of_phases, scenario_of_trace
 from localplane.demo_show import Frame, Screen, summary_lines
 from localplane.demo_slices import plans_over_time, slices_of_trace
-from localplane.demo_stack import OPERATOR_USER, REPOSITORY, DemoStack
+from localplane.demo_stack import REPOSITORY, DemoStack
 from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served
+from localplane.demo_writes import count_writes
 from localplane.errors import LocalPlaneError
 from localplane.kind import KindCluster, context_name
 from localplane.plane import ControlPlane
@@ -89,7 +90,7 @@ def run_demo(cluster: str, played: Played, *, seed: int = 0, out: Path = OUT) ->
         try:
             parts = stack.enter_context(DemoStack(where, scenario, records, seed))
             observations = _watch(parts, scenario, progress)
-            run = Run(observations, read_records(records), *_writes(parts))
+            run = Run(observations, read_records(records), *count_writes(parts))
             for name, args in (("get", ("get", "pdd", "-o", "wide")), ("describe", ("describe", "pdd"))):
                 said = where.kubectl(*args, "-n", scenario.namespace).stdout
                 (out / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
@@ -200,33 +201,6 @@ def _look(parts: DemoStack, scenario: Scenario, *, applied: bool) -> Frame:
         tpot_s=recent["tpot_s"]["statistic"],
     )
     return Frame(document, stats, seen)
-
-
-def _writes(parts: DemoStack) -> tuple[PerPool[int], str, int]:
-    """Count the operator's accepted writes to each target's scale, and everybody else's."""
-    names = parts.scenario.target_names
-    if isinstance(parts.cluster, ControlPlane):
-        found = [
-            request
-            for request in parts.cluster.audit_log.requests(
-                resource="deployments/scale", verb="write", namespace=parts.scenario.namespace
-            )
-            if 200 <= request.code < 300
-        ]
-        own = names.map(lambda name: sum(r.user == OPERATOR_USER and r.name == name for r in found))
-        return own, "counted in the API server's audit log", sum(r.user != OPERATOR_USER for r in found)
-    exposition = parts.operator_metrics().splitlines()
-    counted = [
-        sum(
-            int(float(line.rsplit(" ", 1)[1]))
-            for line in exposition
-            if line.startswith("pdscaler_scale_writes_total{")
-            and f'pool="{pool.value}"' in line
-            and 'result="ok"' in line.lower()
-        )
-        for pool in Pool
-    ]
-    return PerPool(*counted), "counted by the operator's own metrics: kind's audit log is not ours to read", 0
 
 
 def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:

@@ -80,6 +80,7 @@ class DemoStack:
         return f"http://127.0.0.1:{self._emulator_port}"
 
     def __enter__(self) -> Self:
+        self._refuse_what_is_there()  # outside of what is undone: it is not ours
         try:
             self.start()
         except BaseException:
@@ -93,8 +94,7 @@ class DemoStack:
         self._take_away()
 
     def start(self) -> None:
-        """Start everything up to the operator; the load begins with :meth:`begin`."""
-        self._refuse_what_is_there()
+        """Start everything up to the operator; the load begins with :meth:`create_targets`."""
         self._apply_rights()
         proxy: list[str | Path] = [
             self.cluster.tools["kubectl"],
@@ -152,12 +152,14 @@ class DemoStack:
         return _read(f"http://127.0.0.1:{self._proxy_port}{path}")
 
     def _refuse_what_is_there(self) -> None:
-        for namespace in (OPERATOR_NAMESPACE, self.scenario.namespace):
-            if self.cluster.kubectl("get", "namespace", namespace, check=False).returncode == 0:
-                raise LocalPlaneError(
-                    f'namespace "{namespace}" exists in this cluster already: the demo brings its own and deletes it '
-                    f"afterwards, so it does not start here"
-                )
+        brought = [f"namespace/{OPERATOR_NAMESPACE}", f"namespace/{self.scenario.namespace}"]
+        brought += ["crd/pddeployments.pdscaler.io", "clusterrole/pdscaler", "clusterrolebinding/pdscaler"]
+        there = self.cluster.kubectl("get", *brought, "--ignore-not-found", "-o", "name").stdout.split()
+        if there:
+            raise LocalPlaneError(
+                f"{', '.join(there)} exists in this cluster already: the demo brings its own and deletes it "
+                f"afterwards, so it does not start here"
+            )
 
     def _apply_rights(self) -> None:
         rendered = self.cluster.kubectl("kustomize", BASE).stdout

@@ -7,6 +7,7 @@ import pytest
 
 from localplane.demo_judge import exactly, judge_phase, label, write_problems
 from localplane.demo_types import Observation, PhasePlan, Run, Served
+from localplane.demo_writes import writes_of_exposition
 from pdscaler.core.pools import PerPool
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 
@@ -115,3 +116,14 @@ def test_both_pools_must_be_scaled_by_the_operator_alone() -> None:
 
 def test_label() -> None:
     assert label(PerPool(3, 4)) == "3P4D"
+
+
+def test_the_operators_own_counter_is_read() -> None:
+    text = (
+        "# TYPE pdscaler_scale_writes_total counter\n"
+        'pdscaler_scale_writes_total{pool="prefill",result="written"} 3.0\n'
+        'pdscaler_scale_writes_total{pool="prefill",result="conflict"} 2.0\n'
+        'pdscaler_scale_writes_total{pool="decode",result="written"} 1.0\n'
+    )
+    assert writes_of_exposition(text) == PerPool(3, 1)
+    assert writes_of_exposition("") == PerPool(0, 0)
