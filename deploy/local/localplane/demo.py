@@ -230,7 +230,7 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     click.echo("")
     click.echo(f"pdscaler demo: {'everything as planned' if ok else 'NOT as planned'}, {format_elapsed(seconds)}")
     click.echo("")
-    for line in summary_lines(scenario, results, exact=bool(scenario.phases)):
+    for line in summary_lines(scenario, results):
         click.echo(line)
     for problem in problems:
         click.echo(f"  ! {problem}")

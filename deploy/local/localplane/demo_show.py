@@ -172,7 +172,7 @@ def plain_line(frame: Frame, scenario: Scenario) -> str:
     return f"{_clock(seen.at_s)}  {rate:>7}  {pools}  {latencies} SLO met {met}"
 
 
-def summary_lines(scenario: Scenario, results: Sequence[PhaseResult], *, exact: bool) -> list[str]:
+def summary_lines(scenario: Scenario, results: Sequence[PhaseResult]) -> list[str]:
     """Write one aligned line for each phase, and what went wrong below it."""
     slo = scenario.spec.sizing.slo
     rows = [("phase", "load", "planned", "observed", "settled after", "TTFT", "TPOT", "SLO met")]
@@ -196,7 +196,7 @@ def summary_lines(scenario: Scenario, results: Sequence[PhaseResult], *, exact: 
     ]
     notes = [f"  ! {result.plan.name}: {problem}" for result in results for problem in result.problems]
     notes += [f"  {result.plan.name}: {'; '.join(result.notes)}" for result in results if result.notes]
-    if exact:
+    if results:
         notes.append(
             "  Latencies and SLO met: the requests that arrived after the phase had settled, from their records."
         )

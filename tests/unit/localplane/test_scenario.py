@@ -118,6 +118,7 @@ def test_a_trace_is_played_on_a_measured_profile(trace: Path, profile: Path, tmp
     # Five passes over 1 000 tokens of 35 ms and 20 ms of overhead; 1.5 times 5.06 ms; both rounded up.
     assert slo.ttft.target_s == pytest.approx(0.2, abs=0.01)
     assert slo.tpot.target_s == pytest.approx(0.0076)
+    assert scenario.spec.sizing.decode_derate == 0.9
     targets = list(yaml.safe_load_all(scenario.targets.read_text()))
     assert {_role(item): _gpus(item) for item in targets if item["kind"] == "Deployment"} == {
         "prefill": "4",
