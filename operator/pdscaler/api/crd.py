@@ -44,6 +44,9 @@ _KEPT: Final = (
 _REWRITTEN: Final = ("$ref", "allOf", "anyOf", "const", "properties", "items", "additionalProperties")
 _DROPPED: Final = ("title", "$defs")
 
+_DATES: Final = frozenset({"AGE", "LAST-CHANGE"})
+"""Columns that kubectl prints as the time since then."""
+
 _COLUMNS: Final = (
     ("MODE", ".spec.mode", 0),
     ("PREFILL", ".status.summary.prefill", 0),
@@ -145,7 +148,7 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 def _column(name: str, path: str, priority: int) -> dict[str, object]:
-    column: dict[str, object] = {"name": name, "type": "date" if name == "AGE" else "string", "jsonPath": path}
+    column: dict[str, object] = {"name": name, "type": "date" if name in _DATES else "string", "jsonPath": path}
     return {**column, "priority": priority} if priority else column
 
 
