@@ -196,17 +196,27 @@ def _decisions(evaluation: Evaluation, previous: PDDeploymentStatus) -> tuple[De
 
 
 def _written_steps(evaluation: Evaluation) -> dict[Pool, StepStatus]:
-    return {
-        write.pool: StepStatus(from_=write.before, to=write.after, reason=write.reason)
-        for write in evaluation.done_writes
-    }
+    written = {write.pool: write for write in evaluation.done_writes}
+    if not written:
+        return {}
+    steps = {pool: _stays(evaluation, pool) for pool in Pool}
+    for pool, write in written.items():
+        steps[pool] = StepStatus(from_=write.before, to=write.after, reason=write.reason)
+    return {pool: step for pool, step in steps.items() if step.from_ is not None}
+
+
+def _stays(evaluation: Evaluation, pool: Pool) -> StepStatus:
+    current = evaluation.current(pool)
+    return StepStatus(from_=current, to=current, reason=evaluation.decision.pools[pool].reason)
 
 
 def _recommended_steps(evaluation: Evaluation) -> dict[Pool, StepStatus]:
+    if not evaluation.decision.changed:
+        return {}
     return {
-        pool: StepStatus(from_=decision.current, to=decision.desired, reason=decision.reason)
+        pool: StepStatus(from_=decision.current, to=evaluation.ordered(pool), reason=decision.reason)
         for pool, decision in evaluation.decision.pools.items()
-        if decision.change != 0
+        if decision.current is not None
     }
 
 

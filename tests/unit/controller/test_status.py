@@ -300,3 +300,12 @@ async def test_a_percentile_is_shown_as_the_interval_it_is() -> None:
     await world.step()
     assert world.status()["summary"]["ttft"] == "1s–2.5s/2s"
     assert LatencyTarget(2.0, Statistic.P95).statistic.quantile == 0.95
+
+
+async def test_a_decision_says_of_both_pools_what_becomes_of_them() -> None:
+    world = ready_world(3, 4)
+    await world.step()
+    (decision,) = world.status()["decisions"]
+    steps = {pool: (decision[pool]["from"], decision[pool]["to"]) for pool in ("prefill", "decode")}
+    assert steps == {"prefill": (3, 4), "decode": (4, 4)}
+    assert decision["decode"]["reason"] == world.status()["decode"]["reason"]
