@@ -82,7 +82,8 @@ TOOLS: Mapping[str, Tool] = {
             "controlplane",
             "github.com/yannh/kubeconform/cmd/kubeconform",
             ("-v",),
-            r"v?(0\.[6-9]\.\d+)",
+            # Built without its release flags it says "development".
+            r"v?(0\.[6-9]\.\d+|development)",
             1,
             ("-ldflags", "-s -w -X main.version=v0.8.0"),
         ),
