@@ -3,6 +3,7 @@
 It compares documents as they are written, so a status of an earlier process or release counts the same.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ FIGURES_CHANGE = 0.1
 _FIGURE_BLOCKS = ("workload", "observed", "prediction", "prefill", "decode")
 _POOL_DECISION = ("current", "ready", "desired", "limitedBy")
 _NOT_FIGURES = frozenset({"current", "ready", "desired"})
+
+_FIGURE = re.compile(r"\d[\d.,]*\s?(?:us|ms|s|m|h)?\b")
+"""A figure with its unit in a message: other words are another condition, other figures are not."""
 
 Document = Mapping[str, Any]
 
@@ -43,10 +47,13 @@ def worth_writing(before: Document, after: Document, since_s: float) -> bool:
 
 
 def decided(document: Document) -> dict[str, Any]:
-    """Return what is written at once when it changes: decisions and conditions, not figures and messages."""
+    """Return what is written at once when it changes: decisions and the words of conditions, not figures."""
     return {
         "observedGeneration": document.get("observedGeneration"),
-        "conditions": {entry["type"]: (entry["status"], entry["reason"]) for entry in document.get("conditions", ())},
+        "conditions": {
+            entry["type"]: (entry["status"], entry["reason"], _FIGURE.sub("#", entry.get("message", "")))
+            for entry in document.get("conditions", ())
+        },
         "state": (document.get("summary") or {}).get("state"),
         "limitedBy": document.get("limitedBy"),
         "decisions": [entry.get("time") for entry in document.get("decisions", ())],

@@ -165,6 +165,9 @@ class _Reading:
         if not named:
             return None  # this engine speaks at its front door only
         if not self.subject.pool_label and not self.subject.pods[pool]:
+            if self.front is not None:
+                # Nobody's metrics are missing; what the front door does not answer is missed where it is read.
+                return None
             problem = f"the {pool.value} target {self.subject.targets[pool]} has no pods: no metrics to read"
             raise unknown(NoDataReason.NO_DATA, problem)
         timed = [place for place in named if place.entries(Kind.SAMPLES)]
@@ -172,6 +175,10 @@ class _Reading:
         if ages_s:
             youngest = min(timed, key=lambda place: _age_s(place) or 0.0)
             return check_fresh(youngest, self.subject.max_staleness_s)
+        if timed:
+            # They lived so shortly that no step of the search for the newest sample met them.
+            problem = f"the {pool.value} pool's series of {timed[0].shown} have ended"
+            raise unknown(NoDataReason.STALE_DATA, problem)
         if any(place.entries(Kind.NOW) for place in named):
             return None
         first = next((p for p in named if p.quantity in {Quantity.ISL, Quantity.OSL, Quantity.COMPLETIONS}), named[0])

@@ -91,7 +91,7 @@ async def test_our_own_status_writes_make_nothing_due() -> None:
 def document(**changes: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "observedGeneration": 1,
-        "conditions": [{"type": "Ready", "status": "True", "reason": "Evaluated", "message": "ok"}],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Evaluated", "message": "ok for 12s"}],
         "summary": {"state": "Steady", "rate": "12/s"},
         "prefill": {"current": 3, "ready": 3, "desired": 3, "utilization": 0.8, "reason": "12 requests/s"},
         "workload": {"arrivalRate": 12.0, "inputTokens": {"mean": 6144.0, "scv": 0.0}},
@@ -114,8 +114,13 @@ def document(**changes: Any) -> dict[str, Any]:
         ({"prediction": {"ttft": {"mean": "1s", "p99": "2.5s"}}}, False, True),
         ({"prediction": {"ttft": {"mean": "1.05s", "p99": "2s"}}}, False, False),
         (
-            {"conditions": [{"type": "Ready", "status": "True", "reason": "Evaluated", "message": "again"}]},
+            {"conditions": [{"type": "Ready", "status": "True", "reason": "Evaluated", "message": "ok for 900ms"}]},
             False,
+            True,
+        ),
+        (
+            {"conditions": [{"type": "Ready", "status": "True", "reason": "Evaluated", "message": "late for 12s"}]},
+            True,
             True,
         ),
         ({"conditions": [{"type": "Ready", "status": "True", "reason": "Other", "message": "ok"}]}, True, True),
