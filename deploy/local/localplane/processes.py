@@ -94,13 +94,15 @@ class Processes:
     Parameters
     ----------
     run_dir
-        Folder for logs and for ``pids`` (a line ``PID name`` for each process that was started).
+        Folder for ``logs``, for temporary files, and for ``pids`` (a line ``PID name`` for each process started).
     """
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._logs = run_dir / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._temporary = run_dir / "tmp"
+        self._temporary.mkdir(mode=0o700, exist_ok=True)
         self._started: list[Process] = []
         self._keeper: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -119,7 +121,8 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=None if env is None else dict(env),
+                    # Clients write keys into temporary files: they go when the run directory goes.
+                    env={**(os.environ if env is None else env), "TMPDIR": str(self._temporary)},
                     cwd=cwd,
                     start_new_session=True,
                 )
