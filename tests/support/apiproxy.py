@@ -112,7 +112,7 @@ class ApiProxy:
             request.method,
             self._upstream + request.path_qs,
             headers=headers,
-            data=await request.read(),
+            data=await request.read() or None,
             auto_decompress=False,
         ) as upstream:
             response = web.StreamResponse(
@@ -124,6 +124,6 @@ class ApiProxy:
                 async for chunk in upstream.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
-            except (aiohttp.ClientError, ConnectionError):
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 pass  # the client ended its watch, or the test ended the proxy
             return response

@@ -151,7 +151,10 @@ class Stage:
             condition = self.condition(kind)
             return condition if (condition.get("status"), condition.get("reason")) == (status, reason) else None
 
-        return wait_for(f"{kind}={status} {reason}", probe, timeout_s, 0.3, f"now {self.status().get('conditions')}")
+        try:
+            return wait_for(f"{kind}={status} {reason}", probe, timeout_s, 0.3)
+        except Exception as error:
+            raise AssertionError(f"{error}; now {self.condition(kind)}") from error
 
     def replicas(self) -> tuple[int, int]:
         """Return what both Deployments ask for."""

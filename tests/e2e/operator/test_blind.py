@@ -1,5 +1,6 @@
 """Unknown is not zero: whatever telemetry does, the replicas stay, and the condition names what is missing."""
 
+from localplane.waiting import wait_for
 from support.stage import Stage
 
 
@@ -20,19 +21,32 @@ def test_prometheus_killed_and_back(stage: Stage) -> None:
     stage.engines.set_load(130.0)
     stage.never("scaled while blind", lambda: stage.replicas() != (1, 4), seconds=8)
     stage.prometheus.start()
-    stage.wait_condition("MetricsAvailable", "True", "Available")
+    stage.wait_condition("MetricsAvailable", "True", "MetricsFound")
     stage.wait_replicas(2, 7)
 
 
 def test_empty_answers_hold_and_name_the_query(stage: Stage) -> None:
+    stage.engines.silent = True
+    stage.apply_targets(prefill=2, decode=3)
+    stage.start_operator()
+    stage.apply()
+    condition = stage.wait_condition("MetricsAvailable", "False", "NoData")
+    assert "llm_d_epp_request_total" in condition["message"] or "vllm:request_success" in condition["message"]
+    assert '"tiny"' in condition["message"]
+    stage.never("scaled on an empty answer", lambda: stage.replicas() != (2, 3), seconds=6)
+    stage.engines.set_load(70.0)
+    stage.engines.silent = False
+    stage.wait_condition("MetricsAvailable", "True", "MetricsFound")
+    stage.wait_replicas(1, 4)
+
+
+def test_series_that_end_are_stale_and_hold(stage: Stage) -> None:
     settled(stage)
     stage.engines.silent = True
-    condition = stage.wait_condition("MetricsAvailable", "False", "NoData", timeout_s=60)
-    assert '"arrivals"' in condition["message"]
-    assert "tiny" in condition["message"]
-    stage.never("scaled on an empty answer", lambda: stage.replicas() != (1, 4), seconds=6)
+    stage.wait_condition("MetricsAvailable", "False", "StaleData")
+    stage.never("scaled on old samples", lambda: stage.replicas() != (1, 4), seconds=6)
     stage.engines.silent = False
-    stage.wait_condition("MetricsAvailable", "True", "Available")
+    stage.wait_condition("MetricsAvailable", "True", "MetricsFound")
 
 
 def test_another_models_series_are_named(stage: Stage) -> None:
@@ -40,9 +54,13 @@ def test_another_models_series_are_named(stage: Stage) -> None:
     stage.engines.set_load(70.0)
     stage.start_operator()
     stage.apply(model="tiny-v2")
-    condition = stage.wait_condition("MetricsAvailable", "False", "NoData")
-    assert "tiny-v2" in condition["message"]
-    assert '"tiny"' in condition["message"]
+
+    def both_named() -> bool:
+        condition = stage.condition("MetricsAvailable")
+        message = condition.get("message", "")
+        return condition.get("reason") == "NoData" and '"tiny-v2"' in message and '"tiny"' in message
+
+    wait_for("both models in the condition", both_named)
     assert stage.replicas() == (1, 1)
 
 
@@ -50,7 +68,7 @@ def test_not_a_number_holds_and_names_the_query(stage: Stage) -> None:
     settled(stage)
     stage.engines.not_a_number = True
     condition = stage.wait_condition("MetricsAvailable", "False", "NonFinite")
-    assert '"isl"' in condition["message"]
+    assert "isl (llm_d_epp_request_input_tokens" in condition["message"]
     stage.never("scaled on NaN", lambda: stage.replicas() != (1, 4), seconds=6)
 
 

@@ -49,7 +49,7 @@ def test_recommend_only_never_writes(stage: Stage) -> None:
     stage.engines.set_load(130.0)
     stage.start_operator()
     stage.apply(mode="RecommendOnly")
-    stage.wait_condition("MetricsAvailable", "True", "Available")
+    stage.wait_condition("MetricsAvailable", "True", "MetricsFound")
     stage.never("scaled", lambda: stage.replicas() != (1, 1), seconds=8)
     status = stage.status()
     assert (status["prefill"]["recommended"], status["decode"]["recommended"]) == (2, 7)

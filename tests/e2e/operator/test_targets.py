@@ -22,7 +22,7 @@ def test_missing_target_is_reported_and_found_when_it_appears(stage: Stage) -> N
     wait_for("decode is scaled all the same", lambda: replicas_of(stage.plane, stage.namespace, DECODE)[0] == 7)
     stage.apply_targets(decode=7)
     stage.wait_replicas(2, 7)
-    stage.wait_condition("AbleToScale", "True", "ReadyToScale")
+    stage.wait_condition("AbleToScale", "True", "ReadyForNewScale")
 
 
 def test_a_foreign_write_between_read_and_write_is_not_overwritten_blindly(stage: Stage, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_failed_second_write_is_partially_applied_until_both_agree(stage: Stag
         assert stage.replicas() == (2, 1)
         refuse.clear()
         stage.wait_replicas(2, 7)
-        stage.wait_condition("AbleToScale", "True", "ReadyToScale")
+        stage.wait_condition("AbleToScale", "True", "ReadyForNewScale")
         stage.stop_operators()
 
 
