@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLUSTER ?= local
+# Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 0.8 GB).
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install tools demo test unit lint format crd lock bench clean
@@ -30,7 +32,7 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)")
 
 test: $(STAMP) tools ## Run every test, on real parts
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
 	@$(BIN)/python -m pytest -m "not e2e and not prometheus"
