@@ -113,7 +113,7 @@ def test_bad_rows_are_named(tmp_path: Path, changes: dict[str, Any], field: str,
     ("text", "words"),
     [
         ("", "line 1: is not JSON"),
-        ('{"a": 1,\n}', "line 2: is not JSON"),
+        ('{"a": 1,\n"b": }', "line 2: is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "expected a mapping, found a list"),
         ("{}", "gpus_prefill: is required"),
