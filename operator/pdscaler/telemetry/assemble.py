@@ -25,6 +25,7 @@ from pdscaler.telemetry.queries import Kind
 from pdscaler.telemetry.rates import Arrivals, check_fresh, completions_and_growth, rate_of
 from pdscaler.telemetry.snapshot import Snapshot
 from pdscaler.telemetry.subject import Subject
+from pdscaler.telemetry.text import shown
 from pdscaler.units import format_number
 
 MAX_PREFIX_HIT_RATIO = 0.99
@@ -53,6 +54,11 @@ def assemble(subject: Subject, engine: Snapshot, front: Snapshot | None, now_s: 
         return _Reading(subject, engine, front).telemetry(now_s)
     except UnknownError as error:
         return error.no_data
+    except (ArithmeticError, ValueError):
+        # Numbers near the ends of what a float holds, bucket bounds below 0: an exposition can say anything, and one
+        # namespace's nonsense must not cost the others their reading.
+        problem = f"the metrics of model {shown(subject.model)} hold numbers that cannot be reckoned with"
+        return NoData(NoDataReason.NON_FINITE, problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +241,10 @@ def _age_s(place: Place) -> float | None:
 
 
 def _length_stats(histogram: _Histogram) -> LengthStats:
-    return LengthStats(histogram.mean, scv_of(histogram.buckets(), histogram.mean))
+    scv = scv_of(histogram.buckets(), histogram.mean)
+    if not math.isfinite(scv):
+        raise unknown(NoDataReason.NON_FINITE, f"{histogram.place.shown}: the spread is not a finite number")
+    return LengthStats(histogram.mean, scv)
 
 
 def _bucket(histogram: _Histogram | None, target: LatencyTarget | None) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ number of PDDeployments. A failed endpoint fails its own subjects only, and the 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,7 @@ class Collector:
         self._deadline_s = deadline_s
         self._make_reader = make_reader
         self._lanes: dict[Endpoint, Lane] = {}
+        self._asking: Counter[Endpoint] = Counter()
         self._queries_of_closed = 0
 
     @property
@@ -131,6 +133,8 @@ class Collector:
         by_endpoint: dict[Endpoint, dict[_Group, _Needs]] = {}
         for group, needs in groups.items():
             by_endpoint.setdefault(group.endpoint, {})[group] = needs
+        # Other collections may be under way: sessions in use must not make room for theirs.
+        self._asking.update(by_endpoint.keys())
         tasks = [
             asyncio.create_task(self._read_endpoint(self._lane(endpoint), own, found, ends_s))
             for endpoint, own in by_endpoint.items()
@@ -143,6 +147,8 @@ class Collector:
                 for task in tasks:
                     task.cancel()
                 outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+                self._asking.subtract(by_endpoint.keys())
+                self._make_room()
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
                     raise outcome  # a defect: what an endpoint can cause has become NoData
@@ -196,12 +202,17 @@ class Collector:
         return assemble(subject, good[0], good[1] if len(good) > 1 else None, self._clock())
 
     def _lane(self, endpoint: Endpoint) -> Lane:
-        """Return the endpoint's sessions; those not used for longest make room."""
+        """Return the endpoint's sessions."""
         lane = self._lanes.pop(endpoint, None) or Lane(endpoint, self._make_reader)
         self._lanes[endpoint] = lane
-        while len(self._lanes) > _MAX_LANES:
-            self._drop(next(iter(self._lanes)))
         return lane
+
+    def _make_room(self) -> None:
+        """Close the sessions that were not used for longest; never those that are being asked."""
+        self._asking += Counter()  # what has come down to 0 is left out
+        spare = [endpoint for endpoint in self._lanes if endpoint not in self._asking]
+        for endpoint in spare[: max(0, len(self._lanes) - _MAX_LANES)]:
+            self._drop(endpoint)
 
     def _drop(self, endpoint: Endpoint) -> None:
         lane = self._lanes.pop(endpoint)

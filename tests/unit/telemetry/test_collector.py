@@ -1,11 +1,14 @@
 """The collector with readers in memory; with a real Prometheus: tests/contract/telemetry."""
 
+import asyncio
+import re
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from pdscaler.core.workload import NoData, NoDataReason
+from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.telemetry.collector import Collector
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.presets import load_presets
@@ -159,3 +162,47 @@ async def test_endpoints_not_used_make_room() -> None:
     assert collector.queries_sent == sent
     await collector.close()
     assert book.closed == 70 * 4
+
+
+async def test_endpoints_in_use_make_no_room() -> None:
+    def answer(text: str) -> list[Sample]:
+        time.sleep(0.002)
+        return []
+
+    book = Book(answer)
+    collector = Collector(PRESETS, clock, deadline_s=60.0, make_reader=book.make)
+    many = [subject(f"http://a/{number}", "ns", name=f"n{number}") for number in range(70)]
+    found = await asyncio.gather(*(collector.collect([one]) for one in many))
+    found.append(await collector.collect(many))
+    reasons = {getattr(reading, "reason", None) for readings in found for reading in readings.values()}
+    assert reasons == {NoDataReason.NO_DATA}, "every endpoint has answered, with nothing"
+    assert len(collector._lanes) == 64
+    await collector.close()
+
+
+@pytest.mark.parametrize("bounds", [("-5", "10", "+Inf"), ("0", "1e308", "+Inf")])
+async def test_nonsense_of_one_namespace_costs_the_others_nothing(bounds: tuple[str, ...]) -> None:
+    def answer(text: str) -> list[Sample]:
+        return [sample for namespace in ("good", "evil") for sample in exposition(text, namespace)]
+
+    def exposition(text: str, namespace: str) -> list[Sample]:
+        samples = []
+        for pod in ("p0", "p1", "d0", "d1"):
+            labels = {"namespace": namespace, "pod": pod, "model_name": "m"}
+            for series, value in re.findall(r'"pdscaler_series", "([^"]*/([^"]*))"', text):
+                value_of = {"sum": 400.0, "count": 2.0, "rate": 2.0, "last": 1000.0, "first": 800.0}.get(value, 1.0)
+                own = bounds if namespace == "evil" else ("100", "500", "+Inf")
+                for place, bound in enumerate(own if value == "buckets" else ("",)):
+                    les = {"le": bound} if bound else {}
+                    number = float(place + 1) if bound else value_of
+                    samples.append(Sample({**labels, **les, "pdscaler_series": series}, number))
+        return samples
+
+    collector = Collector(PRESETS, clock, make_reader=Book(answer).make)
+    found = await collector.collect([subject("http://a", "evil"), subject("http://a", "good")])
+    assert isinstance(found[("good", "llm")], Telemetry)
+    evil = found[("evil", "llm")]
+    assert isinstance(evil, NoData)
+    assert evil.reason is NoDataReason.NON_FINITE
+    assert '"m"' in evil.message
+    await collector.close()
