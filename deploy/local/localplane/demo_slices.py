@@ -73,6 +73,8 @@ def _judge(plan: PhasePlan, run: Run, bands: Sequence[Band], scenario: Scenario)
     problems = list(result.problems)
     if not result.judged:
         problems = []
+        # A share of the few requests after the last step is a figure about nothing.
+        result = replace(result, attainment=None)
         notes.append("still scaling at its end: objectives not judged")
     if share < MIN_FOLLOWED:
         problems.append(f"followed the model for only {100 * share:.0f} % of the time")
