@@ -131,6 +131,11 @@ def _latency(
         axis.set_ylim(*((low * 0.6, high * 4) if log else (0, high * 1.3)))
     if log:
         axis.set_yscale("log")
+        from matplotlib.ticker import LogLocator
+
+        bottom, top = axis.get_ylim()
+        if top / bottom < 50:  # less than two labels of whole decades
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_minor_formatter(lambda _value, _position: "")
         axis.yaxis.set_major_formatter(lambda value, _position: format_duration(value / 1e3))
         axis.set_ylabel(name)
