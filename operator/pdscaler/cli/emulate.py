@@ -233,6 +233,6 @@ def _static(text: str) -> PerPool[Sequence[str]]:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidInputError("--listen", f'"{text}" is not an address and a port (write {DEFAULT_LISTEN})')
     return host.strip("[]"), int(port)

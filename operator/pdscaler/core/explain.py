@@ -5,7 +5,7 @@ import math
 from pdscaler.core.choice import Choice, Space, label
 from pdscaler.core.decision import Binding, Limit
 from pdscaler.core.model import Models, PoolModel
-from pdscaler.core.paper import UTILIZATION_WITHOUT_TARGET
+from pdscaler.core.paper import UTILIZATION_WITHOUT_TARGET, DecodeModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import Statistic
 from pdscaler.units import format_duration, format_number
@@ -46,12 +46,13 @@ def explain(
         return "nothing arrives: the minimum"
     if not model.attainable:
         return f"{alone(pool, models)}: no count meets the target; {one_fewer(model, replicas)}"
+    limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
+    one = len(limited) == 1
     if replicas < recommended:
-        limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
-        return f"needs {format_number(required)}, {limits} allows {replicas}, which {outcome(model, replicas)}"
+        allow = "allows" if one else "allow"
+        return f"needs {format_number(required)}, {limits} {allow} {replicas}, which {outcome(model, replicas)}"
     if replicas > recommended:
-        limits = " and ".join(_LIMIT_WORDS.get(limit, limit.value) for limit in limited)
-        return f"{limits} asks {replicas}: {recommended} would meet the target"
+        return f"{limits} {'asks' if one else 'ask'} {replicas}: {recommended} would meet the target"
     return f"{_bound(models, pool)}: {one_fewer(model, replicas)}"
 
 
@@ -78,7 +79,8 @@ def _bound(models: Models, pool: Pool) -> str:
 def alone(pool: Pool, models: Models) -> str:
     """Say what one request alone takes, for targets that no count meets."""
     if pool is Pool.DECODE:
-        return f"one request alone decodes at {format_duration(models.decode.line(1.0))}/token on this engine"
+        tpot_s = models.decode.line(1.0)
+        return f"one request alone decodes at {format_duration(tpot_s, _digits(models.decode))}/token on this engine"
     prefill = models.prefill
     pass_text = f"one prompt alone takes {format_duration(prefill.service_s)}"
     if prefill.overhead_s:
@@ -97,10 +99,10 @@ def infeasible_reason(
     for pool, model in models.pools.items():
         replicas = choice.replicas[pool]
         if not model.attainable and model.target is not None:
+            digits = _digits(models.decode) if pool is Pool.DECODE else 3
             parts.append(
-                f"{LATENCY[pool]} {format_duration(model.target.target_s)}{_statistic(model)} cannot be met: "
-                f"{alone(pool, models)}. "
-                f"Best possible: {latency(model, replicas) or f'none, as {replicas} replicas cannot keep up'}"
+                f"{LATENCY[pool]} {format_duration(model.target.target_s, digits)}{_statistic(model)} cannot be met: "
+                f"{alone(pool, models)}. {_instead(pool, model, replicas, recommended[pool])}"
             )
         elif recommended[pool] > space.bounds[pool].high:
             parts.append(
@@ -121,11 +123,34 @@ def infeasible_reason(
             if limit in limits
         )
         parts.append(
-            f"{label(asked)} with {space.cost(asked)} GPUs is needed and {blocks} forbids it; "
+            f"{label(asked)} with {space.cost(asked)} GPUs is needed and {blocks} "
+            f"{'forbid' if ' and ' in blocks else 'forbids'} it; "
             f"{label(choice.replicas)} serves {format_number(served)} of {format_number(rate)} requests/s "
             "within the targets"
         )
     return "; ".join(parts)
+
+
+def _instead(pool: Pool, model: PoolModel, replicas: int, recommended: int) -> str:
+    """Say what the chosen count gives where no count meets the target.
+
+    Decode then runs within 2 % of the best there is. TTFT would go on falling with every further replica, and so would
+    the TPOT of a pool that the constraints keep small: that is not called the best.
+    """
+    value = latency(model, replicas)
+    counted = "1 replica" if replicas == 1 else f"{replicas} replicas"
+    if value is None:
+        return f"{counted} cannot keep up"
+    if pool is Pool.DECODE and replicas >= recommended:
+        return f"Best possible: {value}"
+    return f"{counted} {'gives' if replicas == 1 else 'give'} {value}"
+
+
+def _digits(model: DecodeModel) -> int:
+    """Return how many digits tell an unattainable target from what one request alone takes: at least three."""
+    target_s, alone_s = (0.0 if model.target is None else model.target.target_s), model.line(1.0)
+    apart = (digits for digits in range(3, 9) if format_duration(target_s, digits) != format_duration(alone_s, digits))
+    return next(apart, 9)
 
 
 def _statistic(model: PoolModel) -> str:

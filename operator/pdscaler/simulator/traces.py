@@ -25,6 +25,12 @@ from pdscaler.simulator.rows import CSV_FORMATS, MOONCAKE, Format, Row, shown
 SCALE_WINDOW_S = 10.0
 """Copies of a request are spread over this many seconds (DESIGN section 5)."""
 
+MAX_REQUESTS = 20_000_000
+"""Requests of a scaled trace: four columns of this many are about a gigabyte while they are sorted."""
+
+_LEAST_SPAN_S = 1e-6
+"""Requests closer together than any clock of a trace tells apart have no rate."""
+
 _HEADERS = "arrival_s,input_tokens,output_tokens or TIMESTAMP,ContextTokens,GeneratedTokens or BurstGPT's"
 
 
@@ -106,7 +112,7 @@ def read_trace(path: Path) -> Trace:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidInputError("", f"is damaged: {error}", path.name) from error
     except OSError as error:
-        raise InvalidInputError("", f"cannot be read: {error.strerror or error}", str(path)) from error
+        raise InvalidInputError("", f"cannot be read: {(error.strerror or 'error').lower()}", str(path)) from error
 
 
 def _read(text: TextIO, source: str) -> Trace:
@@ -152,7 +158,10 @@ def _sorted(trace: Trace) -> Trace:
 
 def _csv_rows(lines: Iterator[str], source: str) -> tuple[Format, Iterator[Row | None]]:
     reader = csv.reader(lines)
-    header = [name.strip() for name in next(reader)]
+    try:
+        header = [name.strip() for name in next(reader)]
+    except csv.Error as error:
+        raise InvalidInputError("", f"is not CSV: {error}", f"{source} line 1") from error
     layout = next((known for known in CSV_FORMATS if known.columns <= set(header)), None)
     if layout is None:
         raise InvalidInputError(
@@ -216,12 +225,16 @@ def scale_trace(trace: Trace, factor: float, rng: np.random.Generator) -> Trace:
     Raises
     ------
     InvalidInputError
-        If the factor is not above 0, or nothing is left.
+        If the factor is not above 0, nothing is left, or too much would be made.
     """
     if not 0 < factor <= 1_000_000:
         raise InvalidInputError("--rate-scale", f"is {factor:g}, expected a number above 0 and at most 1000000")
     if factor == 1:
         return trace
+    if factor * len(trace) > MAX_REQUESTS:
+        raise InvalidInputError(
+            "--rate-scale", f"{factor:g} times {len(trace)} requests is more than the {MAX_REQUESTS} that fit in memory"
+        )
     whole = int(factor)
     copies = whole + (rng.random(len(trace)) < factor - whole)
     if not copies.any():
@@ -237,7 +250,8 @@ def trace_workload(trace: Trace) -> WorkloadStats:
     Raises
     ------
     InvalidInputError
-        If fewer than two requests arrive at different times: then there is no rate.
+        If fewer than two requests arrive at different times: then there is no rate. If every input token is a prefix
+        hit: then there is no prefill to size.
 
     Notes
     -----
@@ -245,14 +259,19 @@ def trace_workload(trace: Trace) -> WorkloadStats:
     varies over minutes it measures that too, and says nothing about queues at one moment (MODEL section 3).
     """
     gaps = np.diff(trace.arrival_s)
-    if not len(gaps) or gaps.sum() <= 0:
+    if not len(gaps) or gaps.sum() < _LEAST_SPAN_S:
         raise InvalidInputError("", "needs at least two requests at different times", trace.source)
+    hit_ratio = float(trace.prefix_hit_tokens.sum() / trace.input_tokens.sum())
+    if hit_ratio >= 1:
+        raise InvalidInputError(
+            "prefix_hit_tokens", "every input token is a hit; at least one must be computed", trace.source
+        )
     return WorkloadStats(
         arrival_rate_rps=float(1 / gaps.mean()),
         isl=_length_stats(trace.input_tokens),
         osl=_length_stats(trace.output_tokens),
         arrival_scv=float(gaps.var() / gaps.mean() ** 2),
-        prefix_hit_ratio=float(trace.prefix_hit_tokens.sum() / trace.input_tokens.sum()),
+        prefix_hit_ratio=hit_ratio,
     )
 
 

@@ -1,4 +1,4 @@
-"""Synthetic requests in phases, and requests of a trace. May import core, units, errors, numpy and yaml."""
+"""Synthetic requests in phases, and requests of a trace. May import api, core, units, errors and numpy."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from pdscaler.api.yamlfile import read_yaml_documents
 from pdscaler.core.emulation import Request
 from pdscaler.core.workload import LengthStats
 from pdscaler.errors import InvalidInputError
@@ -104,16 +104,13 @@ def read_phases(path: Path) -> tuple[Phase, ...]:
     InvalidInputError
         If the file cannot be read, or names the field that is wrong.
     """
+    documents = read_yaml_documents(path)
+    if len(documents) > 1:
+        raise InvalidInputError("", f"{len(documents)} YAML documents found, expected one", str(path))
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError("", f"cannot be read: {error.strerror or error}", str(path)) from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InvalidInputError("", f"is not YAML: {str(error).splitlines()[0]}", path.name) from error
-    try:
-        return parse_phases(document)
+        return parse_phases(documents[0] if documents else None)
     except InvalidInputError as error:
-        raise error.with_source(path.name) from None
+        raise error.with_source(str(path)) from None
 
 
 def parse_phases(document: object) -> tuple[Phase, ...]:

@@ -139,6 +139,30 @@ class TestInfeasible:
             "TPOT 5ms cannot be met: one request alone decodes at 12.8ms/token on this engine. Best possible: 12.9ms"
         )
 
+    def test_a_target_just_out_of_reach_reads_differently_from_what_is_reached(self) -> None:
+        answer = size(paper_spec(tpot_s=0.01279), paper_workload())
+        assert answer.infeasible_reason.startswith(
+            "TPOT 12.79ms cannot be met: one request alone decodes at 12.8ms/token on this engine."
+        )
+
+    def test_the_best_possible_is_not_claimed_where_constraints_forbid_it(self) -> None:
+        answer = size(paper_spec(tpot_s=0.005, constraints=Constraints(max_gpus=72)), paper_workload())
+        assert answer.label == "3P6D"
+        assert "6 replicas give 1" in answer.infeasible_reason
+        assert "Best possible" not in answer.infeasible_reason
+
+    def test_one_replica_that_cannot_keep_up(self) -> None:
+        answer = size(paper_spec(ttft_s=0.05, constraints=Constraints(max_gpus=16)), paper_workload())
+        assert "1 replica cannot keep up" in answer.infeasible_reason
+
+    def test_several_limits_are_a_plural(self) -> None:
+        answer = size(
+            paper_spec(limits=limits((1, 2), (1, 32)), constraints=Constraints(40, min_ratio=Ratio(1, 4))),
+            paper_workload(1000),
+        )
+        assert "the ratio and maxGPUs 40 forbid it" in answer.infeasible_reason
+        assert "maxReplicas and the ratio and maxGPUs allow 3, which" in answer.pools.decode.explanation
+
     def test_tightening_tpot_never_takes_replicas_away(self) -> None:
         counts = [
             size(points_spec(tpot_s=target_ms / 1000), paper_workload(20)).pools.decode.recommended
@@ -155,7 +179,7 @@ class TestInfeasible:
         assert answer.predicted.ttft_s.mean is not None
         assert answer.predicted.ttft_s.mean <= 0.1 + 2 * 6144 / 28309
         assert answer.infeasible_reason == (
-            "TTFT 200ms cannot be met: one prompt alone takes 217ms and 100ms overhead. Best possible: 497ms"
+            "TTFT 200ms cannot be met: one prompt alone takes 217ms and 100ms overhead. 6 replicas give 497ms"
         )
 
     def test_infeasibility_of_one_pool_leaves_the_other_alone(self) -> None:

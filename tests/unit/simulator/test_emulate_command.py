@@ -182,8 +182,9 @@ def test_interrupting_ends_it_cleanly(start: Start) -> None:
         (["--static", "1P1D", "--phases", "phases.yaml", "--duration", "x"], '--duration: "x" is not a duration'),
         (["--static", "1P1D", "--phases", "phases.yaml", "--duration", "0s"], "--duration: must be above 0"),
         (["--static", "1P1D", "--phases", "phases.yaml", "--listen", "9"], '--listen: "9" is not an address'),
-        (["--static", "1P1D", "--phases", "none.yaml"], "none.yaml: cannot be read: No such file"),
-        (["--static", "1P1D", "--trace", "none.csv"], "none.csv: cannot be read: No such file"),
+        (["--static", "1P1D", "--phases", "phases.yaml", "--listen", "x:²"], '--listen: "x:²" is not an address'),
+        (["--static", "1P1D", "--phases", "none.yaml"], "none.yaml: cannot be read: no such file"),
+        (["--static", "1P1D", "--trace", "none.csv"], "none.csv: cannot be read: no such file"),
     ],
 )
 def test_bad_input_is_named(

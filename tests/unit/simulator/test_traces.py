@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,13 +171,14 @@ def test_a_bad_json_line_is_named(tmp_path: Path, line: str, problem: str) -> No
     ("content", "problem"),
     [
         (b"", "t: is empty"),
+        (b"a" * 200_000, "t line 1: is not CSV: field larger"),
         (b"a,b,c\n1,2,3\n", 't line 1: unknown columns "a,b,c"'),
         (HEADER.encode(), "t: has no requests"),
         (b"\xff\xfe\x00\x01", "t: is not text in UTF-8"),
         (b"\x1f\x8b\x08\x00garbage", "t: is damaged"),
         (gzip.compress((HEADER + "0,1,1\n" * 5000).encode())[:-20], "t: is damaged"),
     ],
-    ids=["empty", "columns", "header only", "binary", "bad gzip", "cut gzip"],
+    ids=["empty", "no header", "columns", "header only", "binary", "bad gzip", "cut gzip"],
 )
 def test_a_file_that_is_no_trace(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "t"
@@ -186,9 +188,9 @@ def test_a_file_that_is_no_trace(tmp_path: Path, content: bytes, problem: str) -
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
+    with pytest.raises(InvalidInputError, match="cannot be read: no such file"):
         read_trace(tmp_path / "nothing.csv")
-    with pytest.raises(InvalidInputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InvalidInputError, match="cannot be read: is a directory"):
         read_trace(tmp_path)
 
 
@@ -242,6 +244,11 @@ def test_a_factor_that_makes_no_sense(factor: float) -> None:
         scale_trace(made(5), factor, np.random.default_rng(0))
 
 
+def test_a_factor_that_makes_more_than_fits_in_memory() -> None:
+    with pytest.raises(InvalidInputError, match="--rate-scale: 300000 times 100 requests is more than the 20000000"):
+        scale_trace(made(100), 300_000, np.random.default_rng(0))
+
+
 def test_a_factor_that_leaves_nothing() -> None:
     with pytest.raises(InvalidInputError, match="leaves no request of made"):
         scale_trace(made(5), 1e-9, np.random.default_rng(0))
@@ -267,6 +274,18 @@ def test_workload_of_a_trace() -> None:
 def test_one_request_has_no_rate() -> None:
     with pytest.raises(InvalidInputError, match="needs at least two requests"):
         trace_workload(made(1))
+
+
+def test_requests_too_close_to_tell_apart_have_no_rate() -> None:
+    trace = replace(made(2), arrival_s=np.array([0.0, 5e-324]))
+    with pytest.raises(InvalidInputError, match="needs at least two requests at different times"):
+        trace_workload(trace)
+
+
+def test_hits_alone_are_no_prefill_to_size() -> None:
+    trace = made(5)
+    with pytest.raises(InvalidInputError, match="prefix_hit_tokens: every input token is a hit"):
+        trace_workload(replace(trace, prefix_hit_tokens=trace.input_tokens))
 
 
 def test_until_cuts() -> None:

@@ -65,7 +65,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_phases(tmp_path / "none.yaml")
     path = tmp_path / "phases.yaml"
     path.write_text("phases: [")
-    with pytest.raises(InvalidInputError, match=r"phases\.yaml: is not YAML"):
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: line 1: not YAML"):
+        read_phases(path)
+    path.write_text("phases: 2023-99-99")
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: phases: expected a list"):
+        read_phases(path)
+    path.write_text("")
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: expected a mapping with phases"):
+        read_phases(path)
+    path.write_text("phases: []\n---\nphases: []\n")
+    with pytest.raises(InvalidInputError, match=r"phases\.yaml: 2 YAML documents found, expected one"):
         read_phases(path)
     path.write_text("phases: []")
     with pytest.raises(InvalidInputError, match=r"phases\.yaml: phases: expected a list"):
