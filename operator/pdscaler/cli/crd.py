@@ -1,10 +1,11 @@
-"""``pdscaler crd``: print the CustomResourceDefinition, or write the repository's copies. May import click and api."""
+"""``pdscaler crd``: print the CustomResourceDefinition, or write its copies. May import click, api, cli."""
 
 from pathlib import Path
 
 import click
 
-from pdscaler.api.crd import CRD_NAME, crd_yaml
+from pdscaler.api.crd import CRD_NAME, crd_document, crd_yaml
+from pdscaler.cli.output import emit, output_option
 from pdscaler.errors import InvalidInputError
 
 COPIES = (Path("crds") / f"{CRD_NAME}.yaml", Path("charts/pdscaler/files") / f"{CRD_NAME}.yaml")
@@ -13,11 +14,15 @@ COPIES = (Path("crds") / f"{CRD_NAME}.yaml", Path("charts/pdscaler/files") / f"{
 
 @click.command()
 @click.option("--write", is_flag=True, help="Write the files of the repository (run in its root) instead of printing.")
-def crd(*, write: bool) -> None:
-    """Print the CustomResourceDefinition that the models generate."""
+@output_option
+def crd(*, write: bool, output: str) -> None:
+    """Print the CustomResourceDefinition that the models generate, as YAML or JSON."""
     text = crd_yaml()
     if not write:
-        click.echo(text, nl=False)
+        if output == "json":
+            emit(crd_document(), output)
+        else:
+            click.echo(text, nl=False)  # with its comment: the same text as the repository's files
         return
     for path in COPIES:
         if not path.parent.is_dir():

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from pdscaler import __version__
-from pdscaler.errors import PdscalerError
+from pdscaler.errors import NotSupportedYetError, PdscalerError
 
 LAZY: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("pdscaler.cli.run:run", "Run the operator."),
@@ -27,6 +27,9 @@ LAZY: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Command name -> where it is defined, and what it does (so that the help needs no import)."""
 
+NOT_YET: Final = ("simulate", "replay", "profile")
+"""Commands of the contract that this release does not have."""
+
 INTERRUPTED: Final = 130
 
 
@@ -38,7 +41,15 @@ class LazyGroup(click.Group):
         return list(LAZY)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command."""
+        """Import a command.
+
+        Raises
+        ------
+        NotSupportedYetError
+            If a later release will have it.
+        """
+        if cmd_name in NOT_YET:
+            raise NotSupportedYetError(cmd_name, f"is not supported yet (available: {', '.join(LAZY)})")
         if cmd_name not in LAZY:
             return None
         module, _, attribute = LAZY[cmd_name][0].partition(":")
@@ -73,6 +84,12 @@ class LazyGroup(click.Group):
             # The reader (head, less) went away: not an error, and nothing may be written any more.
             _silence_stdout()
             status = 0
+        except OSError as error:
+            # Files that a command reads or writes say so themselves: what is left is a full or broken output.
+            status = _fail(
+                _one_line(f"{error.filename or 'output'}: {error.strerror or error}"), PdscalerError.exit_status
+            )
+            _silence_stdout()
         sys.exit(status if isinstance(status, int) else 0)
 
 

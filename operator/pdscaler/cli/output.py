@@ -6,6 +6,8 @@ only on a terminal and never as the only carrier of meaning.
 
 import json
 import math
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -13,6 +15,8 @@ import click
 
 OUTPUTS: Final = ("table", "json", "yaml")
 GAP: Final = "   "
+WIDTH: Final = 119
+"""Widest line, columns; a narrower terminal narrows it."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,6 +27,13 @@ def output_option(function: Function) -> Function:
         "-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="Form of the result."
     )
     return option(function)
+
+
+def terminal_width() -> int:
+    """Return the columns to write in: the terminal's, at most :data:`WIDTH`, and that where there is none."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(40, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def finite(value: object) -> Any:

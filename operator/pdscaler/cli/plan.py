@@ -7,13 +7,14 @@ import click
 
 from pdscaler.api.convert import to_sizing_spec
 from pdscaler.api.parse import load_pddeployment
-from pdscaler.cli.output import emit, output_option
+from pdscaler.cli.output import emit, output_option, terminal_width
 from pdscaler.cli.plantable import plan_table
 from pdscaler.cli.workload import load_of, workload_options
 from pdscaler.core.decision import PoolSizing, Prediction, SizingResult
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import NextChange, next_changes, size
 from pdscaler.core.slo import LatencyStatistics
+from pdscaler.errors import InvalidInputError
 
 SLO_CANNOT_BE_MET = 3
 
@@ -32,11 +33,15 @@ def plan(ctx: click.Context, /, file: Path, output: str, **workload: Any) -> Non
     load = load_of(workload)
     resource = load_pddeployment(file)
     spec = to_sizing_spec(resource)
-    result = size(spec, load.workload)
+    try:
+        result = size(spec, load.workload)
+    except InvalidInputError as error:
+        # What only the core checks is a field of the file too; a figure's own name says where it was given.
+        raise error.with_source(str(file)) if error.field.startswith("spec.") else error from None
     changes = next_changes(spec, load.workload, result)
     notes = (*load.notes, *_model_notes(workload), *result.warnings)
     document = plan_document(resource.metadata.name, result, changes, notes)
-    emit(document, output, lambda: plan_table(spec, load.workload, result, changes, notes))
+    emit(document, output, lambda: plan_table(spec, load.workload, result, changes, notes, width=terminal_width()))
     if not result.feasible:
         ctx.exit(SLO_CANNOT_BE_MET)
 

@@ -3,7 +3,7 @@
 import math
 import textwrap
 
-from pdscaler.cli.output import aligned, strong
+from pdscaler.cli.output import WIDTH, aligned, strong
 from pdscaler.core.decision import Prediction, SizingResult, WhatIf
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.sizing import NextChange
@@ -12,7 +12,6 @@ from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.units import format_duration, format_number
 
-WIDTH = 119
 _LABEL = 14
 
 
@@ -22,33 +21,36 @@ def plan_table(
     result: SizingResult,
     changes: PerPool[NextChange],
     notes: tuple[str, ...],
+    *,
+    width: int = WIDTH,
 ) -> str:
-    """Return the answer for people, below 120 columns."""
-    lines = _headline(spec, workload, result)
-    lines += ["", *_pool_lines(spec, result), ""]
+    """Return the answer for people, in at most ``width`` columns where the words allow."""
+    lines = _headline(spec, workload, result, width)
+    lines += ["", *_pool_lines(spec, result, width)]
+    below: list[str] = []
     if result.feasible:  # what would change a plan that does not hold is told by its reason
-        lines += _labelled("next change", _next_change(changes))
-        lines += _labelled("one less", _one_less(spec, result))
-    lines += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by))
+        below += _labelled("next change", _next_change(changes), width)
+        below += _labelled("one less", _one_less(spec, result), width)
+    below += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by), width)
     for index, note in enumerate(notes):
-        lines += _labelled("notes" if index == 0 else "", note, wrapped=True)
-    return "\n".join(lines)
+        below += _labelled("notes" if index == 0 else "", note, width)
+    return "\n".join([*lines, "", *below] if below else lines)
 
 
-def _headline(spec: SizingSpec, workload: WorkloadStats, result: SizingResult) -> list[str]:
+def _headline(spec: SizingSpec, workload: WorkloadStats, result: SizingResult, width: int) -> list[str]:
     load = _load(workload)
     if not result.feasible:
-        reason = textwrap.wrap(f"no plan: {result.infeasible_reason}", WIDTH)
+        reason = textwrap.wrap(f"no plan: {result.infeasible_reason}", width)
         best = f"{spec.name}: best within the constraints {result.label}, {result.gpus} GPUs"
-        return [strong(reason[0], "red"), *reason[1:], "", _left_and_right(best, load)]
+        return [strong(reason[0], "red"), *reason[1:], "", _left_and_right(best, load, width)]
     answer = f"{spec.name}: {result.label}, {result.gpus} GPUs"
-    return [strong(answer) + _left_and_right(answer, load)[len(answer) :]]
+    return [strong(answer) + _left_and_right(answer, load, width)[len(answer) :]]
 
 
-def _left_and_right(left: str, right: str) -> str:
-    if len(left) + len(right) + 3 > WIDTH:
+def _left_and_right(left: str, right: str, width: int) -> str:
+    if len(left) + len(right) + 3 > width:
         return f"{left}\n  {right}"
-    return left + " " * max(3, 51 - len(left)) + right
+    return left + " " * max(3, min(51, width - len(right)) - len(left)) + right
 
 
 def _load(workload: WorkloadStats) -> str:
@@ -60,7 +62,7 @@ def _load(workload: WorkloadStats) -> str:
     return f"{format_number(rate)} requests/s × ({lengths}) = {format_number(million)} M tokens/min"
 
 
-def _pool_lines(spec: SizingSpec, result: SizingResult) -> list[str]:
+def _pool_lines(spec: SizingSpec, result: SizingResult, width: int) -> list[str]:
     rows = [("", "replicas", "needed", "load", "at this plan", "target", "what binds")]
     for pool, sizing in result.pools.items():
         target = _target(spec, pool)
@@ -76,12 +78,12 @@ def _pool_lines(spec: SizingSpec, result: SizingResult) -> list[str]:
             )
         )
     lines = aligned(rows)
-    if max(map(len, lines)) <= WIDTH:
+    if max(map(len, lines)) <= width:
         return lines
     # A long explanation goes below its row instead of beyond the edge.
     short = aligned([row[:-1] for row in rows])
     texts = [row[-1] for row in rows]
-    below = ([f"  {'':{_LABEL}}{part}" for part in textwrap.wrap(text, WIDTH - _LABEL - 2)] for text in texts[1:])
+    below = ([f"  {'':{_LABEL}}{part}" for part in textwrap.wrap(text, width - _LABEL - 2)] for text in texts[1:])
     return [short[0], *(line for row, extra in zip(short[1:], below, strict=True) for line in (row, *extra))]
 
 
@@ -150,8 +152,9 @@ def _word(target: LatencyTarget | None) -> str:
     return "mean" if statistic is Statistic.MEAN else statistic.value
 
 
-def _labelled(label: str, text: str, *, wrapped: bool = False) -> list[str]:
+def _labelled(label: str, text: str, width: int) -> list[str]:
     if not text:
         return []
-    parts = textwrap.wrap(text, WIDTH - _LABEL - 2) if wrapped or len(text) > WIDTH - _LABEL - 2 else [text]
+    room = width - _LABEL - 2
+    parts = [text] if len(text) <= room else textwrap.wrap(text, room)
     return [f"  {label if index == 0 else '':{_LABEL}}{part}" for index, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""The workload options that commands share: figures, or a trace. May import click, core, errors, simulator (late)."""
+"""The workload options that commands share: figures, or a trace. May import click, core, units, simulator (late)."""
 
 import math
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import click
 
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
+from pdscaler.units import format_number
 
 if TYPE_CHECKING:
     from pdscaler.simulator.traces import Trace
@@ -118,8 +119,9 @@ def _trace_load(path: Path, rate_scale: float | None) -> Load:
     whole = trace_workload(trace)
     peak_rps, window_s = peak_rate(trace)
     note = (
-        f"sized for the busiest {window_s:.3g} s of {len(trace)} requests ({peak_rps:.3g} requests/s, mean "
-        f"{whole.arrival_rate_rps:.3g}) at the trace's mean lengths, by formula: no request was replayed"
+        f"sized for the busiest {format_number(window_s)} s of {len(trace)} requests ({format_number(peak_rps)} "
+        f"requests/s, mean {format_number(whole.arrival_rate_rps)}) at the trace's mean lengths, by formula: no "
+        "request was replayed"
     )
     workload = WorkloadStats(
         arrival_rate_rps=peak_rps,

@@ -1,6 +1,8 @@
 """The command line as a whole: lazy commands, one-line errors, exit statuses, the CRD, results as documents."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 from pdscaler import __version__
 from pdscaler.api.crd import crd_document, crd_yaml
 from pdscaler.cli import main as main_module
-from pdscaler.cli.main import LAZY, cli, main
+from pdscaler.cli.main import LAZY, NOT_YET, cli, main
 from pdscaler.cli.output import aligned, emit, finite
 from pdscaler.errors import MissingExtraError, PdscalerError
 
@@ -43,6 +45,21 @@ def test_unknown_command() -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("error: no such command 'paln'")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NOT_YET)
+def test_a_command_of_a_later_release(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "-f", "pdd.yaml"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {name}: is not supported yet (available: run, plan,")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_full_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "pdscaler", "crd"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n")
 
 
 def test_version() -> None:
@@ -104,6 +121,12 @@ def test_crd_is_printed() -> None:
     result = CliRunner().invoke(cli, ["crd"])
     assert result.exit_code == 0
     assert yaml.safe_load(result.stdout) == crd_document()
+
+
+def test_crd_as_json() -> None:
+    result = CliRunner().invoke(cli, ["crd", "-o", "json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == crd_document()
 
 
 def test_crd_is_written_in_the_root_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

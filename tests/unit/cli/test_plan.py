@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pdscaler.cli.main import cli
+from pdscaler.cli.output import WIDTH, terminal_width
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "deploy/samples/deepseek-v31.yaml"
@@ -167,6 +168,25 @@ def test_the_table_stays_below_120_columns(tmp_path: Path, rate: str, statistic:
     assert "nan" not in result.stdout
 
 
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("tpot", ["20ms", "5ms"])
+def test_the_table_fits_a_narrow_terminal(
+    tmp_path: Path, width: int, tpot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdscaler.cli.plan.terminal_width", lambda: width)
+    result = run("-f", variant(tmp_path, ("target: 20ms", f"target: {tpot}")), *PAPER)
+    assert max(map(len, result.stdout.splitlines())) <= width
+    assert "queueing: 1 fewer gives 2.4s" in result.stdout
+
+
+def test_a_terminal_is_as_wide_as_it_is_but_not_wider_than_120(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert terminal_width() == WIDTH, "a pipe has no width"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for columns, width in (("80", 80), ("300", WIDTH), ("10", 40)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert terminal_width() == width
+
+
 def test_a_single_objective(tmp_path: Path) -> None:
     path = variant(tmp_path, ("    tpot: {target: 20ms, statistic: Mean}\n", ""))
     answer = plan("-f", path, *PAPER)
@@ -227,6 +247,13 @@ def test_bad_input_is_one_line_and_exit_2(args: tuple[object, ...], words: str) 
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert words.lower() in result.stderr.lower()
+
+
+def test_what_only_the_core_checks_names_the_file_too(tmp_path: Path) -> None:
+    path = variant(tmp_path, ("contextTokens: 6400, batch: 10,", "contextTokens: 5000, batch: 10,"))
+    result = run("-f", path, *PAPER)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {path}: spec.decode.profile.points: contextTokens 5000 has one batch only")
 
 
 def test_a_bad_resource_names_file_and_field(tmp_path: Path) -> None:
