@@ -1,10 +1,11 @@
-"""``spec.constraints``: joint limits of both pools. May import only pydantic and base."""
+"""``spec.constraints``: joint limits of both pools. May import only pydantic, core and base."""
 
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from pdscaler.api.base import MAX_GPUS, Model, Replicas, invalid, rule, rules
+from pdscaler.core.spec import Constraints, Ratio
 
 _ORDER = "ratio.min must not exceed ratio.max (prefill:decode)"
 
@@ -42,12 +43,6 @@ class RatioBoundsSpec(Model):
             raise invalid(f"min {self.min.prefill}:{self.min.decode} is above max {self.max.prefill}:{self.max.decode}")
         return self
 
-    def decode_range(self, prefill: int) -> tuple[int, int | None]:
-        """Return the least and the greatest decode count that fit ``prefill`` replicas (None: no upper limit)."""
-        low = 1 if self.max is None else -(-prefill * self.max.decode // self.max.prefill)
-        high = None if self.min is None else prefill * self.min.decode // self.min.prefill
-        return low, high
-
 
 class ConstraintsSpec(Model):
     """Joint limits of both pools."""
@@ -56,3 +51,12 @@ class ConstraintsSpec(Model):
         default=None, alias="maxGPUs", description="GPUs of both pools together, at most; left out: unlimited."
     )
     ratio: RatioBoundsSpec | None = None
+
+    def to_constraints(self) -> Constraints:
+        """Return the core's value of the same limits."""
+        ratio = self.ratio or RatioBoundsSpec()
+        return Constraints(self.max_gpus, min_ratio=_ratio(ratio.min), max_ratio=_ratio(ratio.max))
+
+
+def _ratio(ratio: RatioSpec | None) -> Ratio | None:
+    return None if ratio is None else Ratio(ratio.prefill, ratio.decode)

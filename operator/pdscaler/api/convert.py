@@ -1,7 +1,6 @@
 """From the custom resource to the core's values. May import only core and api."""
 
 from pdscaler.api.behavior import BehaviorSpec, ScalingRulesSpec
-from pdscaler.api.constraints import ConstraintsSpec, RatioSpec
 from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.api.pool import PoolSpec
 from pdscaler.api.profile import DecodeProfileSpec, PrefillProfileSpec
@@ -12,10 +11,8 @@ from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, Ove
 from pdscaler.core.slo import LatencyTarget, Slo
 from pdscaler.core.spec import (
     Behavior,
-    Constraints,
     Fallback,
     PoolLimits,
-    Ratio,
     ScalingPolicy,
     ScalingRules,
     ScalingSpec,
@@ -42,7 +39,7 @@ def to_sizing_spec(resource: PDDeployment) -> SizingSpec:
         prefill_profile=to_prefill_profile(spec.prefill.profile),
         decode_profile=to_decode_profile(spec.decode.profile),
         limits=PerPool(_limits(spec, spec.prefill), _limits(spec, spec.decode)),
-        constraints=_constraints(spec.constraints),
+        constraints=spec.constraints.to_constraints(),
         model=spec.sizing.model,
         decode_derate=spec.sizing.decode_derate,
     )
@@ -111,19 +108,6 @@ def _rules(own: ScalingRulesSpec | None, shared: ScalingRulesSpec | None, defaul
             tolerance=result.tolerance if stated.tolerance is None else stated.tolerance,
         )
     return result
-
-
-def _constraints(constraints: ConstraintsSpec) -> Constraints:
-    ratio = constraints.ratio
-    return Constraints(
-        max_gpus=constraints.max_gpus,
-        min_ratio=None if ratio is None else _ratio(ratio.min),
-        max_ratio=None if ratio is None else _ratio(ratio.max),
-    )
-
-
-def _ratio(ratio: RatioSpec | None) -> Ratio | None:
-    return None if ratio is None else Ratio(ratio.prefill, ratio.decode)
 
 
 def _fallback(fallback: FallbackSpec) -> Fallback:

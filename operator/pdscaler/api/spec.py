@@ -9,9 +9,11 @@ from pdscaler.api.base import Model, Replicas, Text, invalid, rule, rules
 from pdscaler.api.behavior import BehaviorSpec
 from pdscaler.api.constraints import ConstraintsSpec
 from pdscaler.api.metrics import MetricsSpec
-from pdscaler.api.pool import DecodeSpec, PrefillSpec
+from pdscaler.api.pool import DecodeSpec, PoolSpec, PrefillSpec
 from pdscaler.api.slo import SloSpec
 from pdscaler.api.unsupported import FORECASTS_AVAILABLE, UNSUPPORTED_FORECASTS, refuse_value, value_rules
+from pdscaler.core.choice import Bounds, Space, cheapest_pair
+from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import FallbackBehavior, SizingModel
 
 _SAME_TARGET = "prefill and decode must scale different targets"
@@ -199,23 +201,21 @@ class PDDeploymentSpec(Model):
 
     @model_validator(mode="after")
     def _joint_constraints(self) -> Self:
-        ratio, budget = self.constraints.ratio, self.constraints.max_gpus
+        budget = self.constraints.max_gpus
         least = self._gpus(self.prefill.min_replicas, self.decode.min_replicas)
         if budget is not None and budget < least:
             raise invalid(f"{budget} {_BUDGET} ({least} GPUs)", "constraints", "maxGPUs")
-        if ratio is None:
-            return self
-        costs = []
-        for prefill in range(self.prefill.min_replicas, self.prefill.max_replicas + 1):
-            low, high = ratio.decode_range(prefill)
-            low = max(low, self.decode.min_replicas)
-            high = self.decode.max_replicas if high is None else min(high, self.decode.max_replicas)
-            if low <= high:
-                costs.append(self._gpus(prefill, low))
-        if not costs:
+        pools: PerPool[PoolSpec] = PerPool(self.prefill, self.decode)
+        space = Space(
+            pools.map(lambda pool: Bounds(pool.min_replicas, pool.max_replicas)),
+            pools.map(lambda pool: pool.gpus_per_replica),
+            self.constraints.to_constraints(),
+        )
+        pair = cheapest_pair(space)
+        if pair is None:
             raise invalid(_RATIO_IMPOSSIBLE, "constraints", "ratio")
-        if budget is not None and budget < min(costs):
-            problem = f"{budget} is less than the cheapest pair within bounds and ratio costs ({min(costs)} GPUs)"
+        if not space.within_budget(pair):
+            problem = f"{budget} is less than the cheapest pair within bounds and ratio costs ({space.cost(pair)} GPUs)"
             raise invalid(problem, "constraints", "maxGPUs")
         return self
 

@@ -5,7 +5,7 @@ prefill counts (a few hundred at most) finds the optimum of all pairs.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdscaler.core.decision import Limit
 from pdscaler.core.pools import PerPool, Pool
@@ -55,6 +55,10 @@ class Space:
     def within_budget(self, pair: PerPool[int]) -> bool:
         """Whether a pair's GPUs fit the budget."""
         return self.constraints.max_gpus is None or self.cost(pair) <= self.constraints.max_gpus
+
+    def without_budget(self) -> "Space":
+        """Return the same pairs, and those that only the budget excludes."""
+        return replace(self, constraints=replace(self.constraints, max_gpus=None))
 
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """Yield (prefill, least decode, greatest decode) of every allowed pair, prefill ascending."""
@@ -126,19 +130,27 @@ def space_of(limits: PerPool[PoolLimits], constraints: Constraints) -> Space:
         limits.map(lambda limit: limit.gpus_per_replica),
         constraints,
     )
-    if next(space.rows(), None) is None:
-        free = Space(space.bounds, space.gpus, Constraints(None, constraints.min_ratio, constraints.max_ratio))
-        least = next(free.rows(), None)
-        if least is None:
-            raise InvalidInputError(
-                "spec.constraints.ratio", "no pair of replicas within the bounds of both pools has it"
-            )
-        pair = PerPool(least[0], least[1])
+    pair = cheapest_pair(space)
+    if pair is None:
+        raise InvalidInputError("spec.constraints.ratio", "no pair of replicas within the bounds of both pools has it")
+    if not space.within_budget(pair):
         raise InvalidInputError(
             "spec.constraints.maxGPUs",
             f"{constraints.max_gpus} GPUs do not hold the least allowed pair: {label(pair)}, {space.cost(pair)} GPUs",
         )
     return space
+
+
+def cheapest_pair(space: Space) -> PerPool[int] | None:
+    """Return the pair of fewest GPUs within bounds and ratio, whatever the budget; None where no pair has the ratio.
+
+    Examples
+    --------
+    >>> from pdscaler.core.spec import Ratio
+    >>> cheapest_pair(Space(PerPool(Bounds(1, 4), Bounds(1, 9)), PerPool(1, 1), Constraints(max_ratio=Ratio(1, 3))))
+    PerPool(prefill=1, decode=3)
+    """
+    return _least_with(space.without_budget(), PerPool(space.bounds.prefill.low, space.bounds.decode.low))
 
 
 def label(pair: PerPool[int]) -> str:
@@ -234,10 +246,7 @@ def _joint_limits(space: Space, asked: PerPool[int]) -> tuple[Limit, ...]:
     limits: list[Limit] = []
     if not space.within_ratio(asked):
         limits.append(Limit.RATIO)
-    unlimited = Space(
-        space.bounds, space.gpus, Constraints(None, space.constraints.min_ratio, space.constraints.max_ratio)
-    )
-    pair = _least_with(unlimited, asked) or asked
+    pair = _least_with(space.without_budget(), asked) or asked
     if not space.within_budget(pair):
         limits.append(Limit.MAX_GPUS)
     return tuple(limits)
