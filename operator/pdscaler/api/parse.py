@@ -1,4 +1,4 @@
-"""Reading a PDDeployment from a document or a file. May import only pydantic, yaml and api.
+"""Reading a PDDeployment from a document or a file. May import only pydantic and api.
 
 Whatever the document, the only error is InvalidInputError, naming the field as a path.
 """
@@ -45,7 +45,13 @@ def parse_pddeployment(document: Mapping[str, object], source: str = "") -> PDDe
 
 
 def load_pddeployment(path: Path) -> PDDeployment:
-    """Read the one PDDeployment of a YAML file; documents of other kinds are passed over."""
+    """Read the one PDDeployment of a YAML file; documents of other kinds are passed over.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, holds none or several, or as :func:`parse_pddeployment`.
+    """
     found = [document for document in read_yaml_documents(path) if _is_ours(document)]
     if len(found) != 1:
         counted = "no document" if not found else f"{len(found)} documents"

@@ -20,7 +20,13 @@ def message(value: str, available: str) -> str:
 
 
 def refuse_value(value: str, unsupported: tuple[str, ...], available: str) -> str:
-    """Return ``value``, or raise if it is one that is not built yet."""
+    """Return ``value``.
+
+    Raises
+    ------
+    PydanticCustomError
+        If it is one that is not built yet; the document's error is then a NotSupportedYetError.
+    """
     if value in unsupported:
         raise not_yet(message(value, available))
     return value

@@ -57,7 +57,13 @@ def read_yaml_documents(path: Path) -> list[object]:
 
 
 def parse_yaml(data: bytes | str, source: str) -> list[object]:
-    """Parse YAML text into its documents; empty documents are left out."""
+    """Parse YAML text into its documents; empty documents are left out.
+
+    Raises
+    ------
+    InvalidInputError
+        If the text is no YAML, or nests too deeply; it names the line.
+    """
     try:
         return [document for document in yaml.load_all(data, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:

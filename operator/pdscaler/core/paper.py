@@ -1,4 +1,4 @@
-"""The base sizing model, PaperMM1. May import only numpy, scipy, units and errors.
+"""The base sizing model, PaperMM1. May import only numpy, core and errors.
 
 Li, Li, Gong, Zhang: "SLO-Aware Compute Resource Allocation for Prefill-Decode Disaggregated LLM Inference",
 arXiv 2603.04716 (2026). Equation numbers in this module are theirs. Each prefill replica is one M/M/1 queue; each

@@ -1,6 +1,6 @@
-"""Measured engine profiles and their interpolation. May import only numpy, scipy, units and errors.
+"""Measured engine profiles, as plain values. Imports the standard library only.
 
-The rules are those of the reference semantics (DESIGN section 6): every simulator and judge reads a profile alike.
+:mod:`pdscaler.core.curves` interpolates them, for every simulator and judge alike (DESIGN section 6).
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,5 @@
-"""Engine profiles from measurements. May import api, core, units and errors; no cluster, no telemetry, no simulator."""
+"""Engine profiles from measurements: other tools' results become the profile blocks of a PDDeployment.
+
+``measured`` reads a file of measurements. May import pydantic, api, core, units and errors; no cluster, no telemetry,
+no simulator.
+"""

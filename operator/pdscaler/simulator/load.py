@@ -65,7 +65,13 @@ class Load:
 
 
 def load_of_phases(phases: Sequence[Phase], rng: np.random.Generator, duration_s: float | None = None) -> Load:
-    """Return the load of phases, cut at ``duration_s`` where it is given."""
+    """Return the load of phases, cut at ``duration_s`` (seconds) where it is given.
+
+    Raises
+    ------
+    InvalidInputError
+        If nothing is left of the first phase.
+    """
     segments: list[Segment] = []
     begin_s = 0.0
     for phase in phases:
@@ -86,7 +92,15 @@ def load_of_phases(phases: Sequence[Phase], rng: np.random.Generator, duration_s
 
 
 def load_of_trace(trace: Trace, duration_s: float | None = None) -> Load:
-    """Return the load of a trace, cut at ``duration_s`` where it is given; its nominal values are the trace's means."""
+    """Return the load of a trace, cut at ``duration_s`` (seconds) where it is given.
+
+    The nominal values of its one segment are the trace's means.
+
+    Raises
+    ------
+    InvalidInputError
+        If no request arrives that early.
+    """
     if duration_s is not None:
         source = trace.source
         trace = trace.until(duration_s)

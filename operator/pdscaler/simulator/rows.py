@@ -103,7 +103,13 @@ def _parsed(value: object) -> float:
 
 
 def whole_number(value: object, column: str, where: Where, least: int = 1) -> int:
-    """Read a token count of at least ``least``; ``17.0`` is a whole number too."""
+    """Read a token count of at least ``least``; ``17.0`` is a whole number too.
+
+    Raises
+    ------
+    InvalidInputError
+        If the value is anything else; it names file, line and column.
+    """
     number = _parsed(value)
     if not number.is_integer() or not least <= number <= MAX_TOKENS:
         raise InvalidInputError("", f"{column} is {shown(value)}, expected a whole number of at least {least}", where())
@@ -131,6 +137,11 @@ def timestamp(value: object, column: str, where: Where) -> float:
     """Read a date and time (UTC where it names no zone), to seconds since the epoch.
 
     Fractions may have more than six digits: the Azure traces have seven.
+
+    Raises
+    ------
+    InvalidInputError
+        If the value is no date and time; it names file, line and column.
 
     Examples
     --------

@@ -114,7 +114,13 @@ def read_phases(path: Path) -> tuple[Phase, ...]:
 
 
 def parse_phases(document: object) -> tuple[Phase, ...]:
-    """Check the content of a phases file; see :func:`read_phases`."""
+    """Check the content of a phases file; see :func:`read_phases`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a field is missing, unknown or out of bounds; it names the field.
+    """
     entries = _mapping(document, "", {"phases"}, {"phases"})["phases"]
     if not isinstance(entries, list) or not entries:
         raise InvalidInputError("phases", "expected a list of at least one phase")
