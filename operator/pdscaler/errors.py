@@ -40,20 +40,3 @@ class InvalidInputError(PdscalerError):
 
 class NotSupportedYetError(InvalidInputError):
     """A value that the contract knows and this release does not implement."""
-
-
-class MissingExtraError(PdscalerError):
-    """An optional dependency is not installed.
-
-    Parameters
-    ----------
-    feature
-        What the user asked for, such as ``"the plot"``.
-    extra
-        Name of the extra that brings it, such as ``"plot"``.
-    """
-
-    def __init__(self, feature: str, extra: str) -> None:
-        self.feature = feature
-        self.extra = extra
-        super().__init__(f"{feature} needs the extra '{extra}': pip install 'pdscaler[{extra}]'")

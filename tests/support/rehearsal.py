@@ -4,7 +4,7 @@ Telemetry is what Prometheus would answer: counters sampled once a second, rates
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,17 +13,10 @@ from pdscaler.core.emulation import Completion, Emulation, Milestone, Prefilled,
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec
-from pdscaler.core.workload import (
-    ArrivalSource,
-    LengthStats,
-    NoData,
-    NoDataReason,
-    PoolLoad,
-    Telemetry,
-    WorkloadStats,
-)
+from pdscaler.core.workload import LengthStats, NoData, NoDataReason, Telemetry, WorkloadStats
 from pdscaler.forecast.last_value import last_value
 from pdscaler.simulator.workload import Phase, phase_requests
+from support.core_cases import telemetry
 
 
 @dataclass
@@ -107,16 +100,5 @@ def _telemetry(counters: _Counters, window_s: int, now_s: float) -> Telemetry | 
     for count, total, squares in (rates[1:4], rates[4:7]):
         mean = total / count
         lengths.append(LengthStats(mean, max(0.0, squares / count / mean**2 - 1)))
-    return Telemetry(
-        workload=WorkloadStats(float(rates[0]), lengths[0], lengths[1]),
-        arrival_source=ArrivalSource.FRONT_DOOR,
-        ttft_mean_s=None,
-        tpot_mean_s=None,
-        ttft_bucket_s=None,
-        tpot_bucket_s=None,
-        prefill=PoolLoad(),
-        decode=PoolLoad(),
-        alternatives=(),
-        window_s=float(window_s),
-        observed_at_s=now_s,
-    )
+    reading = telemetry(WorkloadStats(float(rates[0]), lengths[0], lengths[1]))
+    return replace(reading, window_s=float(window_s), observed_at_s=now_s)

@@ -22,7 +22,7 @@ _NAMES = "NAME,…"
 @click.option("--context", help="Context of the kubeconfig [its current one].")
 @click.option("--metrics-address", metavar="HOST:PORT", help="Where /metrics is served [:8080]; empty: nowhere.")
 @click.option("--health-address", metavar="HOST:PORT", help="Where /healthz is served [:8081]; empty: nowhere.")
-@click.option("--leader-election", is_flag=True, default=None, help="Let one of several replicas be active.")
+@click.option("--leader-election", is_flag=True, default=None, help="Not supported yet: run one replica.")
 @click.option("--log-format", type=click.Choice(_FORMATS), help="Form of the log lines [json].")
 @click.option("--prometheus-url", metavar="URL", help='URL of the endpoint "default".')
 @click.option("--prometheus-endpoints", metavar="NAME=URL,…", help="Prometheus endpoints by name.")

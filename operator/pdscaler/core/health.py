@@ -14,7 +14,6 @@ class Reading:
 
     workload: WorkloadStats | None
     missing: NoData | None
-    idle: bool = False
 
 
 def read(telemetry: Telemetry | NoData, state: PlanState) -> Reading:
@@ -36,7 +35,7 @@ def read(telemetry: Telemetry | NoData, state: PlanState) -> Reading:
         if isl is None or osl is None:
             isl = isl or (last.isl if last else None)
             osl = osl or (last.osl if last else None)
-        return Reading(replace(workload, isl=isl, osl=osl), None, idle=True)
+        return Reading(replace(workload, isl=isl, osl=osl), None)
     for name, length in lengths.items():
         if length is None:
             message = f"requests arrive at {rate:.3g}/s, but no {name} length has been measured"

@@ -15,7 +15,7 @@ from pdscaler.api.crd import crd_document, crd_yaml
 from pdscaler.cli import main as main_module
 from pdscaler.cli.main import LAZY, NOT_YET, cli, main
 from pdscaler.cli.output import aligned, emit, finite
-from pdscaler.errors import MissingExtraError, PdscalerError
+from pdscaler.errors import PdscalerError
 
 
 def test_help_names_every_command_without_importing_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,6 @@ class StrangeError(PdscalerError):
     [
         (PdscalerError("one line"), 2, "error: one line\n"),
         (StrangeError("another"), 7, "error: another\n"),
-        (MissingExtraError("the plot", "plot"), 2, "error: the plot needs the extra 'plot'"),
         (click.ClickException("Over\nthere."), 1, "error: over there\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
