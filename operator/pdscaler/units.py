@@ -11,6 +11,7 @@ from pdscaler.errors import InvalidInputError
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|µs|ms|s|m|h)", re.ASCII)
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_DIGITS = 15
 DURATION_PATTERN = r"^(0|(\d+(\.\d+)?(us|µs|ms|s|m|h))+)$"
 """Regular expression of a duration, for schemas: ``2s``, ``350ms``, ``6500us``, ``1h30m``, ``0``."""
 
@@ -83,3 +84,30 @@ def format_number(value: float | None, digits: int = 3) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)) + 1e-12))
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_need(required: float | None, replicas: int | None, digits: int = 3) -> str:
+    """Write a real-valued need so that it explains the whole count: 4.003, which takes 5, is not shown as 4.
+
+    Parameters
+    ----------
+    required
+        Replicas needed, before rounding.
+    replicas
+        The least whole count that suffices; None where it is not known.
+    digits
+        Significant digits, where so many tell it.
+
+    Examples
+    --------
+    >>> format_need(4.003, 5), format_need(3.0688, 4), format_need(4.0, 4), format_need(None, None)
+    ('4.003', '3.07', '4', '–')
+    """
+    text = format_number(required, digits)
+    if required is None or replicas is None or not replicas - 1 < required < math.inf:
+        return text
+    for more in range(digits, _MOST_DIGITS + 1):
+        text = format_number(required, more)
+        if float(text) > replicas - 1:
+            break
+    return text

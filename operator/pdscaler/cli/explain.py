@@ -25,7 +25,7 @@ from pdscaler.cli.view import (
 )
 from pdscaler.cli.words import binding_words, limit_words
 from pdscaler.core.pools import Pool
-from pdscaler.units import format_number
+from pdscaler.units import format_need, format_number
 
 _LABEL_WIDTH = 10
 
@@ -189,7 +189,7 @@ def _needs(view: View, pool: Pool) -> str:
     if status.required is None and status.recommended is None:
         return f"{pool.value}: {status.reason}" if status.reason else ""
     count = f" → {status.recommended}" if status.recommended is not None else ""
-    said = f"{pool.value} {format_number(status.required)}{count}"
+    said = f"{pool.value} {format_need(status.required, status.recommended)}{count}"
     said += f", decided by {binding_words(status.binding)}" if status.binding else ""
     return said + (f" ({status.reason})" if status.reason else "")
 

@@ -23,7 +23,7 @@ from pdscaler.cli.view import (
     target_words,
 )
 from pdscaler.core.pools import PerPool, Pool
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_need, format_number
 
 _WIDTHS = (9, 5, 7, 6, 11, 7, 5, 0)
 """Least widths of the columns: tables of several PDDeployments align."""
@@ -126,7 +126,7 @@ def pool_table(view: View, attainment: Attainment | None = None) -> Table:
             f"  {pool.value}",
             _count(status.ready),
             _count(status.current),
-            format_number(status.required),
+            format_need(status.required, status.recommended),
             _count(status.recommended),
             desired,
             _percent(status.utilization),

@@ -10,7 +10,7 @@ from pdscaler.core.sizing import NextChange
 from pdscaler.core.slo import LatencyTarget, Statistic
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import WorkloadStats
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_need, format_number
 
 _LABEL = 14
 
@@ -70,7 +70,7 @@ def _pool_lines(spec: SizingSpec, result: SizingResult, width: int) -> list[str]
             (
                 pool.value,
                 str(sizing.replicas),
-                format_number(sizing.required),
+                format_need(sizing.required, sizing.recommended),
                 f"{format_number(sizing.utilization * 100, 2)} %" if math.isfinite(sizing.utilization) else "–",
                 f"{_name(pool)} {_word(target)} {_latency(result.predicted, pool, target)}",
                 "–" if target is None else f"{format_duration(target.target_s)} ({_word(target)})",

@@ -24,10 +24,11 @@ from pdscaler.controller.conditions import ConditionType, Verdict, carry, verdic
 from pdscaler.controller.evaluation import Evaluation, Rejection
 from pdscaler.controller.summary import DASH, limits, summarize
 from pdscaler.controller.times import rfc3339
+from pdscaler.core.decision import PoolDecision
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget
 from pdscaler.core.workload import LengthStats, PoolLoad, Telemetry
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_need, format_number
 
 
 def render(outcome: Evaluation | Rejection, previous: PDDeploymentStatus) -> PDDeploymentStatus:
@@ -101,7 +102,7 @@ def _pool(evaluation: Evaluation, pool: Pool) -> PoolStatus:
     return PoolStatus(
         current=evaluation.current(pool),
         ready=decision.ready,
-        required=rounded(decision.required),
+        required=_required(decision),
         recommended=decision.recommended,
         desired=decision.desired,
         utilization=rounded(decision.utilization),
@@ -109,6 +110,12 @@ def _pool(evaluation: Evaluation, pool: Pool) -> PoolStatus:
         limited_by=tuple(limit.value for limit in decision.limited_by),
         reason=decision.reason or None,
     )
+
+
+def _required(decision: PoolDecision) -> float | None:
+    if decision.required is None or not math.isfinite(decision.required):
+        return None
+    return float(format_need(decision.required, decision.recommended))
 
 
 def _workload(telemetry: Telemetry) -> WorkloadStatus:

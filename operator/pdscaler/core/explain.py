@@ -8,7 +8,7 @@ from pdscaler.core.model import Models, PoolModel
 from pdscaler.core.paper import UTILIZATION_WITHOUT_TARGET, DecodeModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import Statistic
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_need, format_number
 
 LATENCY = {Pool.PREFILL: "TTFT", Pool.DECODE: "TPOT"}
 
@@ -50,7 +50,9 @@ def explain(
     one = len(limited) == 1
     if replicas < recommended:
         allow = "allows" if one else "allow"
-        return f"needs {format_number(required)}, {limits} {allow} {replicas}, which {outcome(model, replicas)}"
+        return (
+            f"needs {format_need(required, recommended)}, {limits} {allow} {replicas}, which {outcome(model, replicas)}"
+        )
     if replicas > recommended:
         return f"{limits} {'asks' if one else 'ask'} {replicas}: {recommended} would meet the target"
     return f"{_bound(models, pool)}: {one_fewer(model, replicas)}"
@@ -106,7 +108,8 @@ def infeasible_reason(
             )
         elif recommended[pool] > space.bounds[pool].high:
             parts.append(
-                f"{pool} needs {format_number(required[pool])} replicas and maxReplicas is {space.bounds[pool].high}, "
+                f"{pool} needs {format_need(required[pool], recommended[pool])} replicas "
+                f"and maxReplicas is {space.bounds[pool].high}, "
                 f"which {outcome(model, replicas, LATENCY[pool] + ' ')}"
             )
     if not choice.serves_all:

@@ -10,7 +10,7 @@ from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import Slo, Statistic
 from pdscaler.core.spec import PoolLimits
 from pdscaler.core.workload import NoData, WorkloadStats
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_need, format_number
 
 
 def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Slo) -> str:
@@ -21,7 +21,7 @@ def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Sl
     rate = f"{format_number(workload.arrival_rate_rps)} requests/s"
     if math.isinf(answer.required):
         return f"{rate}: {answer.explanation}"
-    text = f"{rate} need {format_number(answer.required)} replicas"
+    text = f"{rate} need {format_need(answer.required, answer.recommended)} replicas"
     if answer.replicas < answer.recommended:
         return f"{text}; {_outcome(pool, sizing.predicted, slo, answer.replicas)}"
     if answer.replicas > answer.recommended:
