@@ -29,7 +29,6 @@ from pdscaler.cluster.targets import (
     KindRef,
     TargetObject,
     TargetRef,
-    again,
     find_mapping,
     unknown,
 )
@@ -154,7 +153,7 @@ class ClusterCache:
             return reading
         doubt = self._doubt(ref, self._pod_reflectors)
         if doubt is not None:
-            return TargetUnknown(FAILED_GET_PODS, again(f"the pods of {ref} cannot be read: {doubt}"))
+            return TargetUnknown(FAILED_GET_PODS, f"the pods of {ref} cannot be read: {doubt}")
         pods = self._existing(ref, reading.selector)
         missing = 0
         if reading.quota_message:
@@ -201,7 +200,7 @@ class ClusterCache:
             )
         followed = self._kinds.get(ref.of_kind)
         if followed is None:
-            return TargetUnknown(FAILED_GET_SCALE, again(f"{ref} has not been read yet"))
+            return TargetUnknown(FAILED_GET_SCALE, f"{ref} has not been read yet")
         doubt = self._doubt(ref, followed.reflectors)
         if doubt is not None:
             return unknown(ref, doubt)
@@ -215,17 +214,17 @@ class ClusterCache:
             return _Reading(found.replicas, found.selector, found.rollout, found.quota_message)
         scale = self._scales.get(ref)
         if scale is None:
-            return TargetUnknown(FAILED_GET_SCALE, again(f"the scale of {ref} has not been read yet"))
+            return TargetUnknown(FAILED_GET_SCALE, f"the scale of {ref} has not been read yet")
         if isinstance(scale, TargetUnknown):
             return scale
         if not scale.selector:
             return TargetUnknown(
-                INVALID_SELECTOR, again(f"{ref} reports no label selector in its scale: its pods cannot be told")
+                INVALID_SELECTOR, f"{ref} reports no label selector in its scale: its pods cannot be told"
             )
         try:
             return _Reading(scale.replicas, _parse_selector(scale.selector), rollout=False, quota_message="")
         except InvalidInputError as error:
-            return TargetUnknown(INVALID_SELECTOR, again(f"{ref}: {error}"))
+            return TargetUnknown(INVALID_SELECTOR, f"{ref}: {error}")
 
     def _doubt(self, ref: TargetRef, reflectors: Mapping[Scope, Reflector[Any]]) -> ClusterError | None:
         """Why what a reflector has read must not be believed now; None where it may be."""

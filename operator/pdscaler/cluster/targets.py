@@ -1,6 +1,6 @@
 """What may be scaled: references, where a kind is served, and what is kept of a target object.
 
-May import cluster, core, units and errors.
+May import cluster, core and errors.
 """
 
 import json
@@ -13,14 +13,11 @@ from pdscaler.cluster.connection import Connection, Json, collection_path, group
 from pdscaler.cluster.errors import NOT_FOUND, ClusterError
 from pdscaler.cluster.selectors import Selector, selector_from_spec
 from pdscaler.core.decision import TargetUnknown
-from pdscaler.units import format_duration
 
 FAILED_GET_SCALE = "FailedGetScale"
 INVALID_SELECTOR = "InvalidSelector"
 NOT_SCALABLE = "NotScalable"
 """Reason of a :class:`ClusterError`: the kind is not served, or has no scale subresource."""
-RETRY_S = 15.0
-"""How often a target that cannot be read is looked for again, seconds: once an evaluation period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +195,4 @@ def unknown(ref: TargetRef, error: ClusterError) -> TargetUnknown:
         problem = f"{ref}: {error.message}"
     else:
         problem = f"{ref} cannot be read: {error}"
-    return TargetUnknown(FAILED_GET_SCALE, again(problem))
-
-
-def again(problem: str) -> str:
-    """Add to a problem that it is being tried again, and how soon."""
-    return f"{problem}; looking again every {format_duration(RETRY_S)}"
+    return TargetUnknown(FAILED_GET_SCALE, problem)

@@ -195,7 +195,8 @@ def able_to_scale(evaluation: Evaluation, was_partial: bool) -> Verdict:
     if unreadable:
         said = ". ".join(_sentence(seen.message) for _, seen in unreadable)
         other = f" {unreadable[0][0].other.capitalize()} is not affected." if len(unreadable) == 1 else ""
-        return Verdict(type_, Truth.FALSE, unreadable[0][1].reason, f"{said}.{other}")
+        soon = f"looking again every {format_duration(evaluation.period_s)}"
+        return Verdict(type_, Truth.FALSE, unreadable[0][1].reason, f"{said}; {soon}.{other}")
     if evaluation.conflict is not None:
         conflict = evaluation.conflict
         target = f"{conflict.target.kind}/{conflict.target.name} ({conflict.pool})"

@@ -43,13 +43,13 @@ def test_a_kind_that_cannot_be_a_target_says_why(kind: str, message: str) -> Non
 def test_the_messages_name_the_target_and_the_next_try() -> None:
     ref = TargetRef("serving", "apps/v1", "Deployment", "deepseek-prefil")
     assert unknown(ref, ClusterError("NotFound", "ignored")).message == (
-        'Deployment "deepseek-prefil" not found in "serving"; looking again every 15s'
+        'Deployment "deepseek-prefil" not found in "serving"'
     )
     forbidden = unknown(ref, ClusterError("Forbidden", 'User "x" cannot get resource "deployments/scale"'))
     assert forbidden.reason == "FailedGetScale"
     assert forbidden.message == (
         'Deployment "deepseek-prefil" in "serving" cannot be read: Forbidden: User "x" cannot get resource '
-        '"deployments/scale"; looking again every 15s'
+        '"deployments/scale"'
     )
     assert str(ConflictError("changed")) == "Conflict: changed"
 

@@ -79,9 +79,21 @@ CASES = (
     Case("missing", "ScalingActive", "False", "FailedGetScale", "prefill target", _missing),
     Case("readable", "AbleToScale", "True", "ReadyForNewScale", "can be scaled"),
     Case(
-        "missing", "AbleToScale", "False", "FailedGetScale", 'not found in "serving". Decode is not affected', _missing
+        "missing",
+        "AbleToScale",
+        "False",
+        "FailedGetScale",
+        'not found in "serving"; looking again every 15s. Decode is not affected',
+        _missing,
     ),
-    Case("forbidden", "AbleToScale", "False", "FailedGetScale", "Forbidden. Prefill is not affected", _forbidden),
+    Case(
+        "forbidden",
+        "AbleToScale",
+        "False",
+        "FailedGetScale",
+        "Forbidden; looking again every 15s. Prefill is not affected",
+        _forbidden,
+    ),
     Case("enough", "ScalingLimited", "False", "DesiredWithinRange", "recommended is desired"),
     Case("maximum", "ScalingLimited", "True", "MaxReplicas", "prefill 16 instead of 25", _reading(load(100.0))),
     Case(
