@@ -179,6 +179,11 @@ class Reflector(Generic[Key]):
                 await self._follow()
             except ClusterError as error:
                 await self._recover(error)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                # Nothing that an API server sends may end the watch for good: what was known would be believed for
+                # ever after, or never again.
+                _logger.exception("an answer for %s cannot be read; listing anew", self._path or "a collection")
+                await self._recover(ClusterError("InvalidAnswer", f"an answer cannot be read: {type(error).__name__}"))
 
     async def _list(self) -> None:
         self._path = await self._locate(self._namespace)

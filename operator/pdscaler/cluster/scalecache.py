@@ -75,7 +75,7 @@ class ScaleCache:
         self._failed.discard(ref)
         try:
             async with self._slots:
-                read: Scale | TargetUnknown = await self._reader.fetch(ref)
+                read: Scale | TargetUnknown = await self._fetch(ref)
         except ClusterError as error:
             self._failed.add(ref)
             self._wake.set()  # so that the loop notices that there is something to try again
@@ -84,3 +84,10 @@ class ScaleCache:
             read = unknown(ref, error)
         if ref in self._known:
             self._known[ref] = read
+
+    async def _fetch(self, ref: TargetRef) -> Scale:
+        try:
+            return await self._reader.fetch(ref)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # The other targets are read on, whatever one kind's API says.
+            raise ClusterError("InvalidAnswer", f"its scale cannot be read: {type(error).__name__}") from error

@@ -230,3 +230,17 @@ def test_the_waits_grow_and_stay_below_one_period() -> None:
     assert 0.25 <= waits[0] <= 0.5
     assert max(waits) <= 10.0
     assert min(waits[10:]) >= 5.0
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [{"type": "DELETED", "object": {}}, {"type": "BOOKMARK", "object": {}}, {"type": "ERROR", "object": {"code": "x"}}],
+)
+async def test_an_event_that_cannot_be_read_does_not_end_the_watch_for_good(
+    tmp_path: Path, nonsense: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = script(lists(10, "a"), watches(nonsense), lists(11, "a", "b"), watches(since=11, hang=True))
+    async with fake_api_server(handler) as server:
+        reflector = await follow(server, tmp_path, lambda names, seen: names.names == {"a", "b"})
+    assert reflector.problem is None
+    assert "cannot be read; listing anew" in caplog.text

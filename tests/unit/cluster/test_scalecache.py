@@ -24,6 +24,7 @@ class Served:
     def __init__(self) -> None:
         self.replicas = 1
         self.refusal: dict[str, object] | None = None
+        self.nonsense: dict[str, object] | None = None
         self.reads = 0
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -32,6 +33,8 @@ class Served:
         self.reads += 1
         if self.refusal is not None:
             return web.json_response(self.refusal, status=int(str(self.refusal["code"])))
+        if self.nonsense is not None:
+            return web.json_response(self.nonsense)
         version = {"resourceVersion": str(self.replicas)}
         return web.json_response(
             {"metadata": version, "spec": {"replicas": self.replicas}, "status": {"selector": "a=b"}}
@@ -100,3 +103,13 @@ async def test_what_is_not_retained_is_forgotten_and_not_tried_again(cache: Scal
     reads = served.reads
     await asyncio.sleep(0.2)
     assert served.reads == reads
+
+
+async def test_a_scale_that_cannot_be_read_is_unknown_and_the_others_are_read_on(
+    cache: ScaleCache, served: Served
+) -> None:
+    served.nonsense = {"metadata": {}, "spec": {"replicas": "many"}}
+    await cache.follow(REF)
+    assert "its scale cannot be read" in str(replicas(cache))
+    served.nonsense = None
+    await eventually(lambda: replicas(cache), lambda seen: seen == 1)
