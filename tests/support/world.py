@@ -101,6 +101,8 @@ class FakeCluster:
     cached: dict[str, PoolState | TargetUnknown] = field(default_factory=dict)
     """What the cache says where it lags behind; else it says what is."""
     write_faults: dict[str, deque[ClusterError]] = field(default_factory=dict)
+    lost_answers: dict[str, deque[ClusterError]] = field(default_factory=dict)
+    """Writes that are carried out, and whose answers never come."""
     before_write: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
     """What somebody else does between our read of a target's scale and our write."""
     before_read: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
@@ -162,6 +164,8 @@ class FakeCluster:
         self.writes.append((name, state.spec_replicas, replicas))
         self.targets[name] = replace(state, spec_replicas=replicas)
         self.version += 1
+        if self.lost_answers.get(name):
+            raise self.lost_answers[name].popleft()
         return replace(scale, replicas=replicas, resource_version=str(self.version))
 
 
@@ -199,9 +203,12 @@ class FakeServer:
     """(name, type, reason, message), in order."""
     faults: deque[ClusterError] = field(default_factory=deque)
     """Of writing a status."""
+    get_faults: deque[ClusterError] = field(default_factory=deque)
 
     async def get(self, namespace: str, name: str) -> Mapping[str, Any]:
         """Read a PDDeployment."""
+        if self.get_faults:
+            raise self.get_faults.popleft()
         try:
             return self.documents[ResourceKey(namespace, name)]
         except KeyError:

@@ -77,6 +77,11 @@ class _Progress:
     writes: list[ScaleWrite] = field(default_factory=list)
     ordered: frozenset[Pool] = frozenset()
 
+    def grows_under_budget(self, pool: Pool) -> bool:
+        """Whether an order takes GPUs that a budget counts."""
+        budget = self.prepared.spec.sizing.constraints.max_gpus
+        return budget is not None and self.decision.pools[pool].change > 0
+
     def learn(self, pool: Pool, replicas: int) -> None:
         """Take note of what ``/scale`` asks for now."""
         seen = self.inputs.targets[pool]
@@ -142,7 +147,11 @@ class Actuator:
         for attempt in range(MAX_REPLANS + 1):
             if not progress.decision.changed:
                 break
-            await self._check_still_asked(prepared)
+            unsure = await self._check_still_asked(prepared)
+            if unsure:
+                for pool in write_order(progress.decision):
+                    progress.note(pool, WriteResult.FAILED, unsure)
+                break
             if await self._write_all(progress, last=attempt == MAX_REPLANS):
                 break
             base = keep_orders(base, progress.decision.state, progress.ordered)
@@ -151,17 +160,19 @@ class Actuator:
         state = settle(base, progress.decision.state, progress.ordered)
         return Applied(progress.decision, progress.inputs, tuple(progress.writes), state)
 
-    async def _check_still_asked(self, prepared: Prepared) -> None:
+    async def _check_still_asked(self, prepared: Prepared) -> str:
+        """Make sure that the resource still asks for what was decided; return why that cannot be told, else nothing."""
         # The watch may lag, or have missed a deletion while the API server was away.
         try:
             document = await self._resources.get(*prepared.key)
         except ClusterError as error:
             if error.reason == NOT_FOUND:
                 raise SupersededError(gone=True) from error
-            return  # the reads of /scale will meet the same trouble, and say so of their targets
+            return f"the PDDeployment itself cannot be read: {error}"
         found = fingerprint_of(document)
         if found != prepared.fingerprint:
             raise SupersededError(gone=found.uid != prepared.fingerprint.uid)
+        return ""
 
     async def _write_all(self, progress: _Progress, last: bool) -> bool:
         """Write each pool once; False where somebody else wrote, so that it must be decided again.
@@ -171,9 +182,38 @@ class Actuator:
         A pool that cannot be written does not keep the other from it: every subset of a decision's orders is within the
         budget (:func:`pdscaler.core.order.write_order`).
         """
-        for pool in write_order(progress.decision):
-            if not await self._write(progress, pool, last) and not last:
-                return False
+        order = write_order(progress.decision)
+        if not await self._confirm(progress, order, last):
+            return last
+        moved: Pool | None = None
+        for pool in order:
+            if moved is not None and progress.grows_under_budget(pool):
+                progress.note(pool, WriteResult.CONFLICT, f"somebody else scaled {moved} meanwhile")
+            elif not await self._write(progress, pool, last):
+                if not last:
+                    return False
+                moved = pool
+        return True
+
+    async def _confirm(self, progress: _Progress, order: tuple[Pool, ...], last: bool) -> bool:
+        """Before a pool grows under a budget: whether the other one still asks for what the budget was counted with.
+
+        The cache may lag behind an order, even one of ours. The pool that is written first is read at its write.
+        """
+        if not any(progress.grows_under_budget(pool) for pool in order):
+            return True
+        for pool in (pool for pool in Pool if pool != order[0]):
+            known = progress.decision.pools[pool].current
+            scale = None if known is None else await self._reader.read(progress.prepared.targets[pool])
+            if not isinstance(scale, Scale) or scale.replicas == known:
+                continue
+            if last:
+                said = f"somebody else scaled {pool} to {scale.replicas} meanwhile"
+                for ordered in order:
+                    progress.note(ordered, WriteResult.CONFLICT, said)
+            else:
+                progress.learn(pool, scale.replicas)
+            return False
         return True
 
     async def _write(self, progress: _Progress, pool: Pool, last: bool) -> bool:
@@ -195,7 +235,15 @@ class Actuator:
             progress.note(pool, WriteResult.CONFLICT, str(error))
             return False
         except ClusterError as error:
-            progress.note(pool, WriteResult.FAILED, str(error))
+            if not (error.transient and await self._arrived(progress.prepared.targets[pool], decided.desired)):
+                progress.note(pool, WriteResult.FAILED, str(error))
+                return True
+            progress.note(pool, WriteResult.WRITTEN)
         else:
             progress.note(pool, WriteResult.WRITTEN)
         return True
+
+    async def _arrived(self, ref: TargetRef, replicas: int) -> bool:
+        """Whether an order without an answer was carried out all the same: then it counts towards the rate limits."""
+        scale = await self._reader.read(ref)
+        return isinstance(scale, Scale) and scale.replicas == replicas

@@ -276,3 +276,64 @@ async def test_a_lagging_cache_never_repeats_an_order() -> None:
     await world.step(PERIOD_S)
     assert world.cluster.writes == [("deepseek-prefill", 1, 4)]
     assert world.status()["prefill"]["current"] == 4
+
+
+async def test_an_order_whose_answer_was_lost_counts_towards_the_rate_limit() -> None:
+    policy = {"type": "Pods", "value": 2, "periodSeconds": 60}
+    world = ready_world(1, 4, behavior={"scaleUp": {"policies": [policy]}})
+    world.cluster.lost_answers["deepseek-prefill"] = deque([ClusterError("Unreachable", "timed out")])
+    await world.step()
+    assert world.cluster.writes == [("deepseek-prefill", 1, 3)]
+    assert world.condition("AbleToScale") == ("True", "ReadyForNewScale")
+    assert world.event_reasons() == ["ScaledUp"]
+    await world.step(PERIOD_S)
+    assert world.cluster.writes == [("deepseek-prefill", 1, 3)], "two in a minute and no more"
+
+
+async def test_nothing_is_written_while_it_cannot_be_told_what_is_asked() -> None:
+    world = ready_world(1, 4)
+    world.server.get_faults.append(ClusterError("ServerError", "etcd is slow", 500))
+    await world.step()
+    assert world.cluster.writes == []
+    assert world.condition("AbleToScale") == ("False", "FailedUpdateScale")
+    assert "the PDDeployment itself cannot be read" in world.conditions()["AbleToScale"]["message"]
+    await world.step(1.0)
+    assert world.cluster.writes == [("deepseek-prefill", 1, 4)]
+
+
+@pytest.mark.parametrize("both_grow", [False, True])
+async def test_a_pool_grows_within_the_budget_however_far_the_cache_of_the_other_lags(both_grow: bool) -> None:
+    world = ready_world(1 if both_grow else 4, 1, constraints={"maxGPUs": 64})
+    pool = "deepseek-decode" if both_grow else "deepseek-prefill"
+    stale = world.cluster.targets[pool]
+    world.cluster.set(pool, 7)
+    world.cluster.cached[pool] = stale
+    await world.step()
+    assert world.cluster.writes
+    replicas = {"deepseek-prefill": 1 if both_grow else 7, "deepseek-decode": 7 if both_grow else 1}
+    for name, before, after in world.cluster.writes:
+        assert replicas[name] == before
+        replicas[name] = after
+        assert 8 * sum(replicas.values()) <= 64
+
+
+@pytest.mark.parametrize("present", [2, 8])
+async def test_no_pool_grows_while_somebody_moves_the_other_all_the_time(present: int) -> None:
+    world = ready_world(present, 1, constraints={"maxGPUs": 128})
+    flips = [lambda n=n: world.cluster.set("deepseek-prefill", n) for n in range(9, 16)]
+    world.cluster.before_read["deepseek-prefill"] = deque(flips)
+    await world.step()
+    assert world.cluster.writes == []
+    assert world.condition("AbleToScale") == ("False", "FailedUpdateScale")
+    assert "somebody else scaled" in world.conditions()["AbleToScale"]["message"]
+
+
+@pytest.mark.parametrize(("rate_rps", "figure", "count"), [(16.3315, "4.003", 5), (12.5, "3.06", 4)])
+async def test_the_need_that_is_said_explains_the_count(rate_rps: float, figure: str, count: int) -> None:
+    world = ready_world(4, 32)
+    world.source.default = load(rate_rps)
+    await world.step()
+    prefill = world.status()["prefill"]
+    assert prefill["recommended"] == prefill["desired"] == count
+    assert f"need {figure} replicas" in prefill["reason"]
+    assert prefill["required"] == float(figure)
