@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import kopf
 
 from pdscaler.api.config import OperatorConfig
 from pdscaler.cluster.cache import ClusterCache
 from pdscaler.cluster.connection import Connection, connect
-from pdscaler.cluster.errors import NOT_FOUND, ClusterError
+from pdscaler.cluster.errors import NOT_FOUND, ClusterError, one_line
 from pdscaler.cluster.events import EventWriter
 from pdscaler.cluster.resources import PDDeployments
 from pdscaler.cluster.scale import ScaleReader, ScaleWriter
@@ -33,6 +34,7 @@ from pdscaler.controller.prepare import Preparer
 from pdscaler.controller.publish import Publisher
 from pdscaler.controller.servers import Heartbeat, Servers
 from pdscaler.controller.worker import Worker
+from pdscaler.errors import PdscalerError
 from pdscaler.forecast.last_value import last_value
 from pdscaler.telemetry.collector import DEADLINE_S, Collector
 from pdscaler.telemetry.presets import Preset, load_presets
@@ -42,6 +44,12 @@ _logger = logging.getLogger(__name__)
 COMPONENT = "pdscaler"
 _CRD_RETRY_S = 5.0
 _CRD_REMINDER_S = 60.0
+
+
+class OperatorEndedError(PdscalerError):
+    """The operator cannot go on in this process: whoever runs it starts it again, and a restart is harmless."""
+
+    exit_status = 1
 
 
 class Application:
@@ -81,6 +89,8 @@ class Application:
         ------
         InvalidInputError
             If the configuration cannot be used: no cluster, no such presets, an address in use.
+        OperatorEndedError
+            If it ended without being told to.
         """
         self._catch_signals()
         config = self._config
@@ -141,15 +151,24 @@ class Application:
         namespaces = self._config.namespaces
         fields = {"period_s": self._config.evaluation_period_s, "namespaces": list(namespaces) or "all"}
         logs.event(_logger, logging.INFO, "started", fields)
-        await kopf.operator(
-            registry=build_registry(),
-            memo=context,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=self._stop,
-            ready_flag=self.started,
-        )
+        try:
+            await kopf.operator(
+                registry=build_registry(),
+                memo=context,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=self._stop,
+                ready_flag=self.started,
+            )
+        except Exception as error:
+            # kopf gives up where a watch ends with an error (but 410) or no credentials are left.
+            if not isinstance(error, (aiohttp.ClientError, OSError)) and not type(error).__module__.startswith("kopf"):
+                _logger.critical("kopf failed", exc_info=error)
+            said = one_line(str(error) or type(error).__name__)
+            raise OperatorEndedError(f"the operator cannot follow PDDeployments any more and ends: {said}") from error
+        if context.failed:
+            raise OperatorEndedError("the evaluation loop ended, and so does the operator; its log has the details")
         logs.event(_logger, logging.INFO, "stopped", {})
 
     async def _wait_for_crd(self, resources: PDDeployments) -> bool:

@@ -35,6 +35,8 @@ class Context:
     loop: EvaluationLoop
     stop: asyncio.Event
     followers: AsyncExitStack
+    failed: bool = field(default=False, init=False)
+    """The evaluation loop ended by itself."""
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def start_loop(self) -> None:
@@ -54,4 +56,5 @@ class Context:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             _logger.critical("the evaluation loop ended; the operator stops", exc_info=task.exception())
+            self.failed = True
             self.stop.set()

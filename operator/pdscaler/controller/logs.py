@@ -29,6 +29,7 @@ def configure(log_format: str, stream: TextIO | None = None) -> None:
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -41,6 +42,11 @@ def configure(log_format: str, stream: TextIO | None = None) -> None:
         library.setLevel(logging.WARNING)
     # It repeats every warning of a retried request; what matters is in the conditions.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what kopf logs of each task on an error's way up: what ends the operator is said once, at the end."""
+    return not (record.name.startswith("kopf.") and record.exc_info and " has failed: " in record.getMessage())
 
 
 def event(logger: logging.Logger, level: int, name: str, fields: Mapping[str, Any]) -> None:
