@@ -8,6 +8,7 @@ from pdscaler.cluster.targets import TargetRef
 from pdscaler.core.decision import Decision, Outcome, Paused, PlanState, PoolState, TargetUnknown
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec
+from pdscaler.units import format_duration
 
 INVALID_SPEC = "InvalidSpec"
 INTERNAL_ERROR = "InternalError"
@@ -187,3 +188,23 @@ class Rejection:
     at_s: float
     reason: str
     message: str
+
+
+def broken(key: ResourceKey, generation: int, at_s: float, error: Exception, period_s: float) -> Rejection:
+    """Return the rejection of an evaluation that broke inside.
+
+    Parameters
+    ----------
+    key, generation, at_s
+        As in :class:`Evaluation`.
+    error
+        What went wrong.
+    period_s
+        How often it is tried again, seconds.
+    """
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = (
+        f"The evaluation failed ({said}); trying again every {format_duration(period_s)}. "
+        "This is a fault of the operator: its log has the details."
+    )
+    return Rejection(key, generation, at_s, INTERNAL_ERROR, message)

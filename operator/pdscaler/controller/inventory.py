@@ -42,6 +42,9 @@ class Inventory:
         """
         self._listed = True
         key, fingerprint = key_of(document), fingerprint_of(document)
+        if not deleted:
+            # The watch has newer word of it than whoever did not find it.
+            self._gone.discard(fingerprint.uid)
         if deleted:
             self._seen.pop(key, None)
         elif self._seen.get(key) == fingerprint:

@@ -122,16 +122,18 @@ class EvaluationLoop:
         now_s = self._clock()
         documents = self._inventory.documents()
         due = set(self._inventory.take_due())
-        due |= {key for key, at_s in self._retries_s.items() if at_s <= now_s}
+        # What lies further ahead than was ever meant was set by a clock that has been put back since.
+        furthest_s = now_s + max(self._period_s, CHANGED_RETRY_S)
+        due |= {key for key, at_s in self._retries_s.items() if not now_s < at_s <= furthest_s}
         for key in due:
             self._retries_s.pop(key, None)
         self._again |= due & self._busy
-        in_round = now_s >= self._next_round_s
+        in_round = not now_s < self._next_round_s <= furthest_s
         if in_round:
             due |= set(documents)
             # Rounds keep their rhythm; what a slow machine has missed is not caught up.
             late_s = now_s - self._next_round_s
-            self._next_round_s = now_s + self._period_s - (late_s if late_s < self._period_s else 0.0)
+            self._next_round_s = now_s + self._period_s - (late_s if 0 <= late_s < self._period_s else 0.0)
         self._forget(documents)
         prepared = await self._prepare(documents)
         valid = [resource for resource in prepared.values() if isinstance(resource, Prepared)]
@@ -142,7 +144,7 @@ class EvaluationLoop:
         ]
         for group in _by_endpoint(jobs):
             self._start(group, fresh=in_round)
-        if not jobs:
+        if not jobs and not self._busy:
             self._heartbeat.beat()
 
     async def _prepare(self, documents: Mapping[ResourceKey, Document]) -> dict[ResourceKey, Prepared | Rejection]:
@@ -167,9 +169,11 @@ class EvaluationLoop:
     async def _evaluate(self, jobs: Sequence[Job], fresh: bool) -> None:
         """Evaluate resources of one endpoint from one snapshot."""
         try:
-            await self._read_metrics([job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh)
+            unread = await self._try_to_read(
+                [job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh
+            )
             limit = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._evaluate_one(job, limit) for job in jobs))
+            await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in jobs))
         except Exception:
             # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.
             _logger.exception("an evaluation of %d PDDeployments failed", len(jobs))
@@ -179,6 +183,15 @@ class EvaluationLoop:
                 self._again.discard(key)
                 self._inventory.mark(key)
             self._heartbeat.beat()
+
+    async def _try_to_read(self, resources: Sequence[Prepared], fresh: bool) -> Exception | None:
+        """Read the metrics; what breaks is returned, so that each resource can say so."""
+        try:
+            await self._read_metrics(resources, fresh)
+        except Exception as error:
+            _logger.exception("reading for %d PDDeployments failed", len(resources))
+            return error
+        return None
 
     async def _read_metrics(self, resources: Sequence[Prepared], fresh: bool) -> None:
         await asyncio.gather(
@@ -197,21 +210,26 @@ class EvaluationLoop:
 
     def _is_fresh(self, key: ResourceKey, subject: Subject, now_s: float) -> bool:
         known = self._readings.get(key)
-        if known is None or now_s - known.at_s >= self._period_s:
+        if known is None or not 0 <= now_s - known.at_s < self._period_s:
             return False
         return bool(replace(known.subject, pods=subject.pods) == subject)
 
-    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore) -> None:
+    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore, unread: Exception | None) -> None:
         async with limit:
             # An evaluation may need no answer from anywhere: a thousand of them must not hold up the health endpoint.
             await asyncio.sleep(0)
             try:
+                if unread is not None and isinstance(job.prepared, Prepared):
+                    await self._report(job, unread)
+                    return
                 retry_s = await self._work(job)
             except SupersededError as superseded:
                 if superseded.gone:
                     self._inventory.distrust(job.document)
                     return
                 retry_s = CHANGED_RETRY_S
+            finally:
+                self._heartbeat.beat()
             if retry_s is not None:
                 self._retries_s[job.key] = self._clock() + retry_s
                 self._inventory.changed.set()

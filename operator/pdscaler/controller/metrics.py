@@ -83,6 +83,7 @@ class Metrics:
         self._duration.observe(duration_s)
         if isinstance(outcome, Rejection):
             self._evaluations.labels(outcome.reason).inc()
+            self.forget(outcome.key)
             return
         decision = outcome.decision
         self._evaluations.labels(outcome.outcome.value).inc()
@@ -105,7 +106,7 @@ class Metrics:
         _show(self._attainable, tuple(outcome.key), None if sizing is None else float(sizing.feasible))
 
     def forget(self, key: ResourceKey) -> None:
-        """Drop every sample of a PDDeployment that is gone."""
+        """Drop every sample of a PDDeployment: it is gone, or nothing is known of it."""
         for pool in Pool:
             for kind in _KINDS:
                 _show(self._replicas, (*key, pool.value, kind), None)

@@ -1,5 +1,6 @@
 """From the document of a PDDeployment to what an evaluation needs of it, once per version of it. No kopf, no I/O."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.api.pool import ScaleTargetRef
 from pdscaler.api.spec import Mode
 from pdscaler.cluster.targets import TargetRef
-from pdscaler.controller.evaluation import INVALID_SPEC, Rejection, ResourceKey
+from pdscaler.controller.evaluation import INVALID_SPEC, Rejection, ResourceKey, broken
 from pdscaler.core.decision import Paused
 from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import ScalingSpec
@@ -20,6 +21,8 @@ from pdscaler.errors import InvalidInputError
 from pdscaler.telemetry.endpoints import Endpoint, resolve_endpoint
 from pdscaler.telemetry.presets import Preset, find_preset
 from pdscaler.telemetry.subject import Subject
+
+_logger = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
 
@@ -136,7 +139,7 @@ class Preparer:
         self._config = config
         self._presets = presets
         self._clock = clock
-        self._known: dict[ResourceKey, tuple[Fingerprint, Prepared | InvalidInputError]] = {}
+        self._known: dict[ResourceKey, tuple[Fingerprint, Prepared | Exception]] = {}
 
     def prepare(self, document: Document) -> Prepared | Rejection:
         """Return the resource ready for evaluation, or why it cannot be evaluated."""
@@ -147,19 +150,27 @@ class Preparer:
         found = known[1]
         if isinstance(found, Prepared):
             return found
-        return Rejection(key, fingerprint.generation, self._clock(), INVALID_SPEC, f"{found}.")
+        if isinstance(found, InvalidInputError):
+            return Rejection(key, fingerprint.generation, self._clock(), INVALID_SPEC, f"{found}.")
+        return broken(key, fingerprint.generation, self._clock(), found, self._config.evaluation_period_s)
 
     def forget(self, key: ResourceKey) -> None:
         """Forget a resource that is gone."""
         self._known.pop(key, None)
 
-    def _parse(self, key: ResourceKey, fingerprint: Fingerprint, document: Document) -> Prepared | InvalidInputError:
+    def _parse(self, key: ResourceKey, fingerprint: Fingerprint, document: Document) -> Prepared | Exception:
         try:
-            resource = parse_pddeployment({name: value for name, value in document.items() if name != "status"})
-            self._check_presets(resource)
-            endpoint = resolve_endpoint(resource.spec.metrics.prometheus, self._config)
+            return self._prepared(key, fingerprint, document)
         except InvalidInputError as error:
             return error
+        except Exception as error:
+            # One hostile document must not keep the others from being evaluated.
+            _logger.exception("PDDeployment %s cannot be read", key)
+            return error
+
+    def _prepared(self, key: ResourceKey, fingerprint: Fingerprint, document: Document) -> Prepared:
+        resource = parse_pddeployment({name: value for name, value in document.items() if name != "status"})
+        self._check_presets(resource)
         spec = resource.spec
         return Prepared(
             key=key,
@@ -172,7 +183,7 @@ class Preparer:
                 _target(key.namespace, spec.decode.scale_target_ref),
             ),
             paused=paused_of(resource.metadata.annotations),
-            endpoint=endpoint,
+            endpoint=resolve_endpoint(spec.metrics.prometheus, self._config),
         )
 
     def _check_presets(self, resource: PDDeployment) -> None:

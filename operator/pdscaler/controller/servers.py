@@ -14,8 +14,9 @@ from pdscaler.controller.metrics import Metrics
 from pdscaler.errors import InvalidInputError
 from pdscaler.units import format_duration
 
-LEAST_LIMIT_S = 60.0
-"""Age of the last finished evaluation that is always healthy, seconds."""
+LEAST_LIMIT_S = 180.0
+"""Age of the last finished evaluation that is always healthy, seconds: longer than one may take while the API server
+does not answer (:data:`pdscaler.controller.loop.EVALUATION_LIMIT_S`), for a restart would not mend that."""
 
 
 class Heartbeat:

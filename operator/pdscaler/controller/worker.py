@@ -9,11 +9,11 @@ from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.apply import Applied
 from pdscaler.controller.book import Book, Entry
 from pdscaler.controller.evaluate import Advisor, Autoscaler, Case
-from pdscaler.controller.evaluation import INTERNAL_ERROR, Evaluation, Rejection, ResourceKey, TargetConflict
+from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey, TargetConflict, broken
 from pdscaler.controller.prepare import Document, Prepared, fingerprint_of, key_of
 from pdscaler.controller.publish import Publisher
 from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
-from pdscaler.core.workload import NoData, Telemetry
+from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.telemetry.subject import Subject
 from pdscaler.units import format_duration
 
@@ -151,15 +151,9 @@ class Worker:
     async def report(self, job: Job, error: Exception) -> None:
         """Publish that an evaluation broke inside; it is tried again at the next period."""
         entry = self._entry(job)
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        message = (
-            f"The evaluation failed ({said}); trying again every {format_duration(self._period_s)}. "
-            "This is a fault of the operator: its log has the details."
-        )
         generation = fingerprint_of(job.document).generation
-        await self._publisher.publish(
-            entry, Rejection(job.key, generation, self._clock(), INTERNAL_ERROR, message), 0.0
-        )
+        rejection = broken(job.key, generation, self._clock(), error, self._period_s)
+        await self._publisher.publish(entry, rejection, 0.0)
 
     def _entry(self, job: Job) -> Entry:
         return self._book.entry(job.key, fingerprint_of(job.document).uid, job.document.get("status") or {})
@@ -170,7 +164,7 @@ class Worker:
         now_s = self._clock()
         seen = prepared.targets.map(self._targets.target)
         state = self._count_once(entry.key, entry.starting_state(seen, now_s), reading)
-        inputs = PlanInputs(telemetry=reading.telemetry, targets=seen, paused=prepared.paused)
+        inputs = PlanInputs(telemetry=_still_good(reading, now_s), targets=seen, paused=prepared.paused)
         case = Case(prepared, inputs, state, now_s, conflict)
         path = self._advisor if prepared.recommend_only else self._autoscaler
         applied = await path.evaluate(case)
@@ -208,3 +202,13 @@ class Worker:
             troubled_for_s=entry.troubled_for_s(seen, applied.decision.at_s),
             period_s=self._period_s,
         )
+
+
+def _still_good(reading: Reading, now_s: float) -> Telemetry | NoData:
+    """Return what was read, unless it has waited for its evaluation for too long: an API server can be that slow."""
+    age_s, limit_s = now_s - reading.at_s, reading.subject.max_staleness_s
+    if isinstance(reading.telemetry, NoData) or age_s <= limit_s:
+        return reading.telemetry
+    waited, limit = format_duration(age_s), format_duration(limit_s)
+    message = f"the metrics were read {waited} ago (maxStaleness is {limit}), and could not be evaluated since"
+    return NoData(NoDataReason.STALE_DATA, message, age_s)

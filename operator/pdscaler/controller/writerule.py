@@ -41,7 +41,8 @@ def worth_writing(before: Document, after: Document, since_s: float) -> bool:
         return False
     if decided(before) != decided(after):
         return True
-    if since_s < FIGURES_INTERVAL_S:
+    # A negative time is a clock that was put back: nobody knows how long ago it was.
+    if 0 <= since_s < FIGURES_INTERVAL_S:
         return False
     return _messages(before) != _messages(after) or moved(before, after)
 

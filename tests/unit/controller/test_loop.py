@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from pdscaler.api.parse import parse_pddeployment
+from pdscaler.cluster.errors import ClusterError
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
@@ -187,11 +190,12 @@ async def test_a_failure_that_cannot_even_be_reported_stops_nobody(caplog: pytes
     assert world.status("broken") == {}
 
 
-async def test_a_reader_that_breaks_its_contract_stops_nobody_for_good() -> None:
+async def test_a_reader_that_breaks_its_contract_is_said_and_stops_nobody_for_good() -> None:
     world = world_of("a")
     world.source.readings["a"] = RuntimeError("collect must not raise")
     await world.step()
-    assert world.status("a") == {}
+    assert world.condition("Ready", "a") == ("False", "InternalError")
+    assert "collect must not raise" in world.conditions("a")["Ready"]["message"]
     world.source.readings.clear()
     await world.step(PERIOD_S)
     assert world.condition("Ready", "a") == ("True", "Evaluated")
@@ -316,3 +320,106 @@ async def test_recommend_only_claims_nothing() -> None:
     await world.step()
     assert world.condition("AbleToScale", "young") == ("True", "ReadyForNewScale")
     assert world.condition("AbleToScale", "old") == ("True", "ReadyForNewScale")
+
+
+async def test_a_clock_that_is_put_back_holds_up_nothing() -> None:
+    world = world_of("a")
+    await world.step()
+    await world.step(-3600.0)
+    assert len(world.source.asked) == 2
+    await world.step(PERIOD_S - 1)
+    assert len(world.source.asked) == 2
+    await world.step(1.0)
+    assert len(world.source.asked) == 3
+
+
+async def test_a_retry_is_not_put_off_by_a_clock_that_is_put_back() -> None:
+    world = ready_world(1, 4)
+    world.cluster.write_faults["deepseek-prefill"] = deque([ClusterError("Forbidden", "no", 403)])
+    await world.step()
+    world.loop._next_round_s -= 3600.0
+    await world.step(-3600.0)
+    assert world.cluster.writes == [("deepseek-prefill", 1, 4)]
+
+
+async def test_an_evaluation_that_never_ends_is_no_sign_of_life() -> None:
+    world = World()
+    world.cluster.set("slow-prefill", 4)
+    world.cluster.set("slow-decode", 4)
+    world.apply(resource("slow", metrics={"prometheus": {"endpointRef": "other"}}))
+    source = HangingSource()
+    world.loop._collector = source
+    for _ in range(3):
+        world.now_s += world.heartbeat.limit_s
+        await world.loop.tick()
+        await asyncio.sleep(0)
+    assert not world.heartbeat.healthy
+    source.release.set()
+    await world.loop.settled()
+    assert world.heartbeat.healthy
+
+
+async def test_each_evaluation_is_a_sign_of_life_however_many_wait() -> None:
+    world = world_of("a", "b")
+    release = asyncio.Event()
+    write = world.server.write
+
+    async def slow(namespace: str, name: str, document: Any) -> None:
+        if name == "b":
+            await release.wait()
+        await write(namespace, name, document)
+
+    world.worker._publisher._statuses.write = slow  # type: ignore[method-assign]
+    world.now_s += world.heartbeat.limit_s + 1
+    await world.loop.tick()
+    await eventually(lambda: world.status("a"), bool)
+    assert world.heartbeat.healthy
+    release.set()
+    await world.loop.settled()
+
+
+async def test_a_resource_that_cannot_even_be_read_does_not_disturb_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = world_of("a", "hostile")
+    parse = parse_pddeployment
+
+    def explode(document: Any) -> Any:
+        if document["metadata"]["name"] == "hostile":
+            raise RecursionError("too deep")
+        return parse(document)
+
+    monkeypatch.setattr("pdscaler.controller.prepare.parse_pddeployment", explode)
+    with caplog.at_level(logging.ERROR):
+        await world.run(3)
+    assert world.condition("Ready", "a") == ("True", "Evaluated")
+    assert world.condition("Ready", "hostile") == ("False", "InternalError")
+    assert caplog.text.count("cannot be read") == 1, "once for each version of it"
+
+
+async def test_a_reading_that_has_waited_too_long_moves_nothing() -> None:
+    world = ready_world(1, 4)
+    world.worker._clock = lambda: world.now_s + 130.0
+    await world.step()
+    assert world.cluster.writes == []
+    assert world.condition("MetricsAvailable") == ("False", "StaleData")
+    assert "were read 130s ago (maxStaleness is 120s)" in world.conditions()["MetricsAvailable"]["message"]
+
+
+async def test_a_resource_that_was_not_found_is_believed_again_once_the_watch_speaks_of_it() -> None:
+    world = ready_world(1, 4)
+    world.server.get_faults.append(ClusterError("NotFound", "not found", 404))
+    await world.step()
+    assert world.cluster.writes == []
+    world.apply(resource())
+    await world.step(PERIOD_S)
+    assert world.cluster.writes == [("deepseek-prefill", 1, 4)]
+
+
+async def test_of_a_resource_that_became_invalid_no_figure_is_left() -> None:
+    world = ready_world()
+    await world.step()
+    assert b'pdscaler_replicas{kind="current"' in world.metrics.exposition()
+    world.apply(resource(slo={}))
+    await world.step()
+    assert b'name="deepseek"' not in world.metrics.exposition()

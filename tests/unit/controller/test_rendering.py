@@ -163,7 +163,7 @@ def test_libraries_speak_from_warning_on_in_the_same_format(lines: Any) -> None:
 
 async def test_metrics_and_health_are_served() -> None:
     now_s = 0.0
-    heartbeat = Heartbeat(lambda: now_s, 30.0)
+    heartbeat = Heartbeat(lambda: now_s, 70.0)
     servers = Servers()
     await servers.serve_metrics("127.0.0.1:0", Metrics())
     await servers.serve_health("127.0.0.1:0", heartbeat)
@@ -176,8 +176,8 @@ async def test_metrics_and_health_are_served() -> None:
                 assert answer.headers["Content-Type"].startswith("text/plain")
                 assert "# TYPE pdscaler_replicas gauge" in await answer.text()
             async with session.get(health) as answer:
-                assert (answer.status, await answer.text()) == (200, "last finished evaluation 0s ago (limit 90s)\n")
-            now_s = 91.0
+                assert (answer.status, await answer.text()) == (200, "last finished evaluation 0s ago (limit 210s)\n")
+            now_s = 211.0
             async with session.get(health) as answer:
                 assert answer.status == 500
             heartbeat.beat()
@@ -199,8 +199,8 @@ async def test_an_address_in_use_is_told_in_one_line() -> None:
 
 
 def test_the_limit_is_three_periods_and_a_minute_at_least() -> None:
-    assert Heartbeat(lambda: 0.0, 15.0).limit_s == 60.0
-    assert Heartbeat(lambda: 0.0, 60.0).limit_s == 180.0
+    assert Heartbeat(lambda: 0.0, 15.0).limit_s == 180.0
+    assert Heartbeat(lambda: 0.0, 100.0).limit_s == 300.0
 
 
 def test_addresses() -> None:
