@@ -171,6 +171,8 @@ def _first_changes(
     found: dict[Pool, tuple[float, int]] = {}
     counts = [need.recommended for _, need in needs.items()]
     wants = [need.wanted for _, need in needs.items()]
+    if min(wants) <= 0:  # a load too small for arithmetic asks nothing, and no multiple of it does
+        return found
     for _ in range(CHANGES_LOOKED_AT):
         # A pool of need w at this load needs a whole count n exactly at n / w times the load.
         steps = [(count if upwards else count - 1) / want for count, want in zip(counts, wants, strict=True)]

@@ -188,6 +188,15 @@ class TestInfeasible:
         assert size(paper_spec(ttft_s=0.2), paper_workload()).pools.decode == plain.pools.decode
 
 
+@pytest.mark.parametrize("rate_rps", [5e-324, 1e-300])
+def test_a_load_next_to_nothing(rate_rps: float) -> None:
+    spec, workload = paper_spec(), paper_workload(rate_rps)
+    answer = size(spec, workload)
+    assert (answer.label, answer.feasible) == ("1P1D", True)
+    for _, change in next_changes(spec, workload, answer).items():
+        assert change.down_rps is None
+
+
 class TestObjectives:
     def test_only_ttft(self) -> None:
         answer = size(paper_spec(tpot_s=None), paper_workload())
