@@ -193,8 +193,9 @@ def test_a_load_next_to_nothing(rate_rps: float) -> None:
     spec, workload = paper_spec(), paper_workload(rate_rps)
     answer = size(spec, workload)
     assert (answer.label, answer.feasible) == ("1P1D", True)
-    for _, change in next_changes(spec, workload, answer).items():
-        assert change.down_rps is None
+    changes = next_changes(spec, workload, answer)
+    assert changes.prefill.down_rps is None
+    assert changes.decode.down_rps is None
 
 
 class TestObjectives:

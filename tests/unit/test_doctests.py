@@ -1,4 +1,4 @@
-"""The examples in the core's and the forecast's docstrings run."""
+"""The examples in the docstrings run."""
 
 import doctest
 import importlib
@@ -6,17 +6,12 @@ import pkgutil
 
 import pytest
 
-import pdscaler.core
-import pdscaler.forecast
-from pdscaler import units
+import pdscaler
 
 MODULES = [
-    units.__name__,
-    *(
-        info.name
-        for package in (pdscaler.core, pdscaler.forecast)
-        for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    ),
+    info.name
+    for info in pkgutil.walk_packages(pdscaler.__path__, "pdscaler.")
+    if info.name != "pdscaler.__main__"  # importing it runs the command
 ]
 
 
