@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from pdscaler.api.status import Condition, PDDeploymentStatus
 from pdscaler.controller import memory
+from pdscaler.controller.conditions import ConditionType, Truth
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.core.decision import PlanState, PoolState, TargetUnknown
 from pdscaler.core.plan import resume
@@ -50,6 +51,7 @@ class Entry:
     failures: int = 0
     _found: PDDeploymentStatus = field(default_factory=PDDeploymentStatus)
     _troubled_since_s: dict[Pool, float] = field(default_factory=dict)
+    _looked_at: frozenset[Pool] = frozenset()
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -79,12 +81,20 @@ class Entry:
         return self.state
 
     def troubled_for_s(self, seen: PerPool[PoolState | TargetUnknown], now_s: float) -> PerPool[float]:
-        """Return how long each pool has been kept from becoming ready, seconds."""
+        """Return how long each pool has been kept from becoming ready, seconds.
+
+        Trouble that an earlier process has reported as overdue still is. Of a target that cannot be read nothing new is
+        known.
+        """
         for pool, state in seen.items():
-            if isinstance(state, PoolState) and state.trouble is not None:
-                self._troubled_since_s.setdefault(pool, now_s)
-            else:
+            if not isinstance(state, PoolState):
+                continue
+            overdue = pool not in self._looked_at and was_pending(self._found)
+            self._looked_at |= {pool}
+            if state.trouble is None:
                 self._troubled_since_s.pop(pool, None)
+            else:
+                self._troubled_since_s.setdefault(pool, -math.inf if overdue else now_s)
         since = self._troubled_since_s
         return PerPool(now_s - since.get(Pool.PREFILL, now_s), now_s - since.get(Pool.DECODE, now_s))
 
@@ -129,6 +139,12 @@ class Book:
     def keys(self) -> frozenset[ResourceKey]:
         """Return whose entries there are."""
         return frozenset(self._entries)
+
+
+def was_pending(status: PDDeploymentStatus) -> bool:
+    """Whether a status reports replicas that cannot become ready."""
+    type_ = ConditionType.CAPACITY_PENDING.value
+    return any(entry.type == type_ and entry.status == Truth.TRUE.value for entry in status.conditions)
 
 
 def _read(status: Mapping[str, Any]) -> PDDeploymentStatus | None:

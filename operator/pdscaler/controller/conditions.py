@@ -10,7 +10,7 @@ from enum import StrEnum
 from pdscaler.api.status import Condition
 from pdscaler.controller.evaluation import Evaluation, Rejection, ScaleWrite
 from pdscaler.controller.times import rfc3339
-from pdscaler.core.decision import Limit, Outcome, PoolState, TargetUnknown, Trouble
+from pdscaler.core.decision import Limit, Outcome, TargetUnknown, Trouble
 from pdscaler.core.pools import Pool
 from pdscaler.core.spec import FallbackBehavior
 from pdscaler.core.workload import NoData, Telemetry
@@ -282,8 +282,10 @@ def capacity_pending(evaluation: Evaluation) -> Verdict:
     said: list[str] = []
     first: Trouble | None = None
     starting: list[str] = []
+    unknown: TargetUnknown | None = None
     for pool, seen in evaluation.seen.items():
-        if not isinstance(seen, PoolState):
+        if isinstance(seen, TargetUnknown):
+            unknown = unknown or seen
             continue
         waiting = seen.spec_replicas - seen.ready_replicas
         if seen.trouble is not None and _overdue(evaluation, pool, seen.trouble):
@@ -303,6 +305,10 @@ def capacity_pending(evaluation: Evaluation) -> Verdict:
         }[first]
         return Verdict(
             type_, Truth.TRUE, first.value, f"{'; '.join(said)}. That pool is not scaled up further; {advice}."
+        )
+    if unknown is not None:
+        return Verdict(
+            type_, Truth.UNKNOWN, unknown.reason, "Not known of a target that cannot be read; see AbleToScale."
         )
     if starting:
         return Verdict(type_, Truth.FALSE, "Starting", f"{'; '.join(starting)}.")

@@ -260,3 +260,25 @@ def test_the_transition_time_changes_only_when_the_status_does() -> None:
         last_transition_time="1970-01-01T00:00:00Z",
         observed_generation=2,
     )
+
+
+async def test_overdue_capacity_outlives_a_restart_and_an_outage_without_an_event_of_recovery() -> None:
+    world = ready_world(4, 4)
+    world.cluster.set("deepseek-prefill", 4, ready_replicas=3, pending_replicas=1, trouble=Trouble.UNSCHEDULABLE)
+    await world.run(14)
+    assert world.condition("CapacityPending") == ("True", "Unschedulable")
+    world.restart()
+    await world.run(2)
+    assert world.condition("CapacityPending") == ("True", "Unschedulable")
+    unknown = TargetUnknown("FailedGetScale", "the API server does not answer")
+    world.cluster.cached = {"deepseek-prefill": unknown, "deepseek-decode": unknown}
+    await world.run(2)
+    assert world.condition("CapacityPending") == ("Unknown", "FailedGetScale")
+    world.cluster.cached = {}
+    await world.run(1)
+    assert world.condition("CapacityPending") == ("True", "Unschedulable")
+    assert "AllReady" not in world.event_reasons()
+    assert "Starting" not in world.event_reasons()
+    world.cluster.set("deepseek-prefill", 4)
+    await world.run(1)
+    assert world.condition("CapacityPending") == ("False", "AllReady")
