@@ -5,6 +5,7 @@ rule stands once for pydantic and once for the API server (CEL), side by side.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
@@ -65,12 +66,12 @@ def rules(*entries: Rule) -> dict[str, Any]:
 
 
 def exact_duration(seconds: float) -> str:
-    """Write seconds as a duration that reads back as the same value.
+    """Write seconds as a duration that reads back as the same value (to 12 significant digits).
 
     Examples
     --------
-    >>> exact_duration(180.0), exact_duration(0.02), exact_duration(0.0632), exact_duration(90.0), exact_duration(0.0)
-    ('3m', '20ms', '63.2ms', '90s', '0s')
+    >>> exact_duration(180.0), exact_duration(0.02), exact_duration(35.1824677), exact_duration(90.0), exact_duration(0.0)
+    ('3m', '20ms', '35.1824677s', '90s', '0s')
     """
     if seconds == 0:
         return "0s"
@@ -79,8 +80,13 @@ def exact_duration(seconds: float) -> str:
             return f"{int(seconds // scale)}{unit}"
     for scale, unit in ((1.0, "s"), (1e3, "ms")):
         if seconds * scale >= 1:
-            return f"{float(f'{seconds * scale:.12g}'):f}".rstrip("0").rstrip(".") + unit
-    return f"{float(f'{seconds * 1e6:.12g}'):.9f}".rstrip("0").rstrip(".") + "us"
+            return _plain(seconds * scale) + unit
+    return _plain(seconds * 1e6) + "us"
+
+
+def _plain(number: float) -> str:
+    """Write a number with the 12 significant digits that :func:`parse_duration` keeps, never in scientific notation."""
+    return format(Decimal(f"{number:.12g}"), "f")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,13 +99,15 @@ def load_of_trace(trace: Trace, duration_s: float | None = None) -> Load:
     Raises
     ------
     InvalidInputError
-        If no request arrives that early.
+        If no request arrives that early, or all arrive at once and nothing says how long that lasts.
     """
     if duration_s is not None:
         source = trace.source
         trace = trace.until(duration_s)
         if not len(trace):
             raise InvalidInputError("--duration", f"no request arrives in the first {duration_s:g}s", source)
+    if duration_s is None and trace.arrival_s[-1] <= 0:
+        raise InvalidInputError("--duration", "is needed where every request arrives at once", trace.source)
     # Without a duration the load ends with the last arrival.
     end_s = duration_s if duration_s is not None else float(np.nextafter(trace.arrival_s[-1], np.inf))
     segment = Segment(

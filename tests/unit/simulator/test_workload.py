@@ -129,6 +129,13 @@ def test_segments_of_phases() -> None:
     assert 20 < max(arrivals) < 25
 
 
+def test_a_trace_of_one_instant_has_no_rate_without_a_duration() -> None:
+    instant = Trace(np.zeros(2), np.array([5, 5]), np.array([3, 3]), np.zeros(2, dtype=np.int64), "t.csv")
+    with pytest.raises(InvalidInputError, match=r"t\.csv: --duration: is needed where every request arrives at once"):
+        load_of_trace(instant)
+    assert load_of_trace(instant, 4.0).segments[0].arrival_rate_rps == 0.5
+
+
 def test_the_segment_of_a_trace() -> None:
     trace = Trace(
         arrival_s=np.array([0.0, 1.0, 4.0, 9.0]),
