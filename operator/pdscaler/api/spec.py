@@ -14,7 +14,7 @@ from pdscaler.api.slo import SloSpec
 from pdscaler.api.unsupported import FORECASTS_AVAILABLE, UNSUPPORTED_FORECASTS, refuse_value, value_rules
 from pdscaler.core.choice import Bounds, Space, cheapest_pair
 from pdscaler.core.pools import PerPool
-from pdscaler.core.spec import FallbackBehavior, SizingModel
+from pdscaler.core.spec import FallbackBehavior, Routing, SizingModel
 
 _SAME_TARGET = "prefill and decode must scale different targets"
 _BUDGET = "is less than the minReplicas of both pools cost"
@@ -33,15 +33,6 @@ class Calibration(StrEnum):
 
     AUTO = "Auto"
     OFF = "Off"
-
-
-class PrefillRouting(StrEnum):
-    """How the router picks a prefill replica."""
-
-    JOIN_SHORTEST_QUEUE = "JoinShortestQueue"
-    ROUND_ROBIN = "RoundRobin"
-    RANDOM = "Random"
-    CENTRAL = "Central"
 
 
 class ForecastMethod(StrEnum):
@@ -81,7 +72,7 @@ class SizingModelSpec(Model):
 class RoutingSpec(Model):
     """How requests are spread over the replicas."""
 
-    prefill: PrefillRouting = PrefillRouting.JOIN_SHORTEST_QUEUE
+    prefill: Routing = Routing.JOIN_SHORTEST_QUEUE
 
 
 class ForecastSpec(Model):

@@ -19,7 +19,6 @@ from aiohttp import web
 from pdscaler.api.convert import to_scaling_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.api.pddeployment import PDDeployment
-from pdscaler.core.emulation import Routing
 from pdscaler.core.pools import PerPool
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.emulator import EmulatedModel, Emulator, ReadyReplicas, run
@@ -193,7 +192,7 @@ def _model(resource: PDDeployment) -> EmulatedModel:
         prefill=spec.prefill_profile,
         decode=spec.decode_profile,
         slo=spec.slo,
-        routing=Routing(resource.spec.routing.prefill.value),
+        routing=resource.spec.routing.prefill,
         pool_label=resource.spec.metrics.pool_label,
     )
 

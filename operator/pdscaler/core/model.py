@@ -142,8 +142,9 @@ def _decode_notes(surface: DecodeSurface, context: float, model: DecodeModel, li
     low, high = surface.contexts[0], surface.contexts[-1]
     if context > high * OUTSIDE or context < low / OUTSIDE:
         nearest = high if context > high else low
+        measured = f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
         notes.append(
-            f"decode profile: a mean context of {context:.0f} tokens lies outside the measured {low:.0f}–{high:.0f}: "
+            f"decode profile: a mean context of {context:.0f} tokens lies outside the measured {measured}: "
             f"TPOT of {nearest:.0f} is used"
         )
     first, last = surface.measured_batches(context)

@@ -15,6 +15,15 @@ class SizingModel(StrEnum):
     PAPER_MM1 = "PaperMM1"
 
 
+class Routing(StrEnum):
+    """How the router picks a prefill replica."""
+
+    JOIN_SHORTEST_QUEUE = "JoinShortestQueue"
+    ROUND_ROBIN = "RoundRobin"
+    RANDOM = "Random"
+    CENTRAL = "Central"
+
+
 class PolicyType(StrEnum):
     """Unit of a scaling policy's value."""
 

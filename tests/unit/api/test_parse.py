@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from pdscaler.api.parse import load_pddeployment, parse_pddeployment
-from pdscaler.api.spec import Calibration, ForecastMethod, Mode, PrefillRouting
+from pdscaler.api.spec import Calibration, ForecastMethod, Mode
 from pdscaler.core.slo import Statistic
-from pdscaler.core.spec import FallbackBehavior, SizingModel
+from pdscaler.core.spec import FallbackBehavior, Routing, SizingModel
 from pdscaler.errors import InvalidInputError, NotSupportedYetError
 from support.documents import INVALID, Invalid, changed, pddeployment
 
@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert spec.sizing.model is SizingModel.AUTO
     assert spec.sizing.decode_derate == 1.0
     assert spec.sizing.calibration is Calibration.AUTO
-    assert spec.routing.prefill is PrefillRouting.JOIN_SHORTEST_QUEUE
+    assert spec.routing.prefill is Routing.JOIN_SHORTEST_QUEUE
     assert spec.metrics.engine == "VLLM"
     assert (spec.metrics.prometheus.endpoint_ref, spec.metrics.prometheus.url) == ("default", None)
     assert (spec.metrics.window_s, spec.metrics.max_staleness_s, spec.metrics.pool_label) == (180.0, 120.0, "")

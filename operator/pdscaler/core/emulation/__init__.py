@@ -13,7 +13,7 @@ Everything is deterministic: the same calls give the same numbers, however the c
 
 from pdscaler.core.emulation.deployment import Emulation, ReplicaState
 from pdscaler.core.emulation.records import Admitted, Completion, Milestone, Prefilled, Request
-from pdscaler.core.emulation.routing import Routing
+from pdscaler.core.spec import Routing
 
 __all__ = [
     "Admitted",

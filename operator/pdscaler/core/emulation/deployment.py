@@ -17,9 +17,10 @@ from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.emulation.decode import BatchClocks, DecodeReplica, Decoding
 from pdscaler.core.emulation.prefill import PrefillReplica
 from pdscaler.core.emulation.records import Admitted, Completion, Milestone, Prefilled, Request
-from pdscaler.core.emulation.routing import Routing, chooser, least
+from pdscaler.core.emulation.routing import chooser, least
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.profile import DecodeProfile, PrefillProfile
+from pdscaler.core.spec import Routing
 
 _DEPARTURE, _PASS_END, _DECODE_ARRIVAL, _ARRIVAL = range(4)
 

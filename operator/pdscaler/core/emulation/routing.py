@@ -5,19 +5,10 @@ the first of them, so that the same calls give the same answers.
 """
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 
 import numpy as np
 
-
-class Routing(StrEnum):
-    """How prefill requests are spread over the replicas (``spec.routing.prefill``)."""
-
-    JOIN_SHORTEST_QUEUE = "JoinShortestQueue"
-    ROUND_ROBIN = "RoundRobin"
-    RANDOM = "Random"
-    CENTRAL = "Central"
-
+from pdscaler.core.spec import Routing
 
 Chooser = Callable[[Sequence[float]], int]
 """From the load of every ready replica (unfinished uncached tokens) to the index of the one that is joined."""
