@@ -145,7 +145,7 @@ def _status(plane: ControlPlane, namespace: str) -> None:
     assert document["healthy"] is False
     explained = pdscaler(plane, namespace, "explain", "llama").stdout
     assert "prefill stays 2, decode stays 2" in explained
-    assert "there are no metrics to go by: it holds (NoData)" in explained
+    assert "no metrics to go by, so it holds; see MetricsAvailable (NoData)" in explained
     missing = pdscaler(plane, namespace, "explain", "lama")
     assert missing.returncode == 2
     assert missing.stderr == f'error: there is no PDDeployment "lama" in namespace "{namespace}"; there: llama\n'
@@ -155,7 +155,9 @@ def _pause(plane: ControlPlane, namespace: str, resource: Any) -> None:
     def annotations() -> set[str]:
         return {name for name in resource()["metadata"].get("annotations", {}) if name.startswith("pdscaler.io/")}
 
-    assert "nothing is scaled" in pdscaler(plane, namespace, "pause", "llama").stdout
+    paused = pdscaler(plane, namespace, "pause", "llama").stdout
+    assert "nothing is scaled" in paused
+    assert f"pdscaler resume llama -n {namespace}\n" in paused
     assert annotations() == {"pdscaler.io/paused"}
     wait_for("the pause to be seen", lambda: condition(resource(), "ScalingActive") == "False Paused")
     resumed = pdscaler(plane, namespace, "resume", "llama", "--scale-up")

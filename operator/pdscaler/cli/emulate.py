@@ -20,12 +20,13 @@ from pdscaler.api.convert import to_scaling_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.core.pools import PerPool
+from pdscaler.cli.output import aligned
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.emulator import EmulatedModel, Emulator, ReadyReplicas, run
 from pdscaler.simulator.http import application
 from pdscaler.simulator.load import Load, Segment, load_of_phases, load_of_trace
 from pdscaler.simulator.records import RecordsWriter
-from pdscaler.simulator.summary import summary_lines
+from pdscaler.simulator.summary import summary
 from pdscaler.simulator.traces import read_trace, scale_trace
 from pdscaler.simulator.workload import read_phases
 from pdscaler.units import format_duration, format_number, parse_duration
@@ -79,8 +80,8 @@ def emulate(
         )
         source = _ready_pods(resource, kubeconfig, context) if fixed is None else _always(fixed)
         asyncio.run(_serve(emulator, source, resource.metadata.name, address, linger=linger))
-        for line in summary_lines(emulator):
-            click.echo(line)
+        total, rows = summary(emulator)
+        click.echo("\n".join([total, *aligned(rows)]))
 
 
 async def _serve(

@@ -11,6 +11,7 @@ from rich.text import Text
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import DecisionStatus, StepStatus
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names
+from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.live import console, trouble_lines
 from pdscaler.cli.output import emit, output_option
 from pdscaler.cli.view import (
@@ -22,6 +23,7 @@ from pdscaler.cli.view import (
     predicted_latency,
     target_words,
     view_of,
+    without_metrics,
 )
 from pdscaler.cli.words import binding_words, limit_words
 from pdscaler.core.pools import Pool
@@ -57,7 +59,7 @@ def explanation(view: View, now_s: float, zone: tzinfo | None = None) -> Rendera
     zone
         Time zone of the clock times; None: this machine's.
     """
-    lines = [Text(f"{view.namespace}/{view.name}: {now_words(view)}", style="bold")]
+    lines: list[RenderableType] = [Text(f"{view.namespace}/{view.name}: {now_words(view)}", style="bold")]
     lines += [_line(label, text) for label, text in present_facts(view)]
     for decision in view.status.decisions:
         lines.append(Text())
@@ -186,6 +188,8 @@ def _load(view: View) -> str:
 
 def _needs(view: View, pool: Pool) -> str:
     status = view.pools[pool]
+    if without_metrics(status):
+        return ""
     if status.required is None and status.recommended is None:
         return f"{pool.value}: {status.reason}" if status.reason else ""
     count = f" → {status.recommended}" if status.recommended is not None else ""
@@ -206,8 +210,8 @@ def _counts(step: StepStatus) -> bool:
     return step.from_ != step.to
 
 
-def _line(label: str, text: str) -> Text:
-    return Text(f"  {label:<{_LABEL_WIDTH}}{text}")
+def _line(label: str, text: str) -> Hanging:
+    return Hanging(f"  {label:<{_LABEL_WIDTH}}", text)
 
 
 def _whole(value: float | None) -> str:

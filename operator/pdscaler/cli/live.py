@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdscaler.api.status import DecisionStatus
+from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.view import (
     UNKNOWN,
     View,
@@ -203,9 +204,10 @@ def _block(
     if view.seen:
         yield pool_table(view, attainment)
     for line in trouble_lines(view):
-        yield Text(f"  ! {line}", style="yellow")
+        yield Hanging("  ! ", line, style="yellow")
     for line in decision_lines(view, now_s, zone, decisions):
-        yield Text(f"  {line}")
+        at, _, said = line.partition("  ")
+        yield Hanging(f"  {at}  ", said)
     observed_at = view.status.workload.observed_at if view.status.workload is not None else None
     age = age_s(observed_at, now_s)
     if age is not None:

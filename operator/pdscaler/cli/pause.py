@@ -19,6 +19,7 @@ from pdscaler.core.decision import Paused
 def pause(name: str, scale_up: bool, scale_down: bool, where: ClusterOptions) -> None:
     """Stop scaling a PDDeployment, without deleting anything: it goes on recommending."""
     _change(where, name, lambda _: paused_too(scale_up, scale_down))
+    click.echo(f"resume with: pdscaler resume {name} -n {where.home_namespace}")
 
 
 @click.command()
@@ -73,7 +74,7 @@ def words(paused: Paused) -> str:
     'scale-down is paused, scale-up goes on'
     """
     if paused.scale_up and paused.scale_down:
-        return "paused: nothing is scaled, recommendations go on (pdscaler resume)"
+        return "paused: nothing is scaled, recommendations go on"
     if paused.scale_up:
         return "scale-up is paused, scale-down goes on"
     return "scale-down is paused, scale-up goes on" if paused.scale_down else "scaling is active"

@@ -6,18 +6,20 @@ from typing import Any
 
 import click
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pdscaler.api.status import EngineLoad
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names, list_all
+from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.live import console, load_words, pool_table, title, trouble_lines
 from pdscaler.cli.output import aligned, emit, output_option
-from pdscaler.cli.view import UNKNOWN, View, clock_time, predicted_latency, target_words, view_of
+from pdscaler.cli.view import UNKNOWN, View, clock_time, predicted_latency, target_words, view_of, without_metrics
 from pdscaler.cli.watch import follow
 from pdscaler.cli.words import binding_words, limit_words
 from pdscaler.core.pools import Pool
 from pdscaler.units import format_number
+
+_LABEL_WIDTH = 10
 
 
 @click.command()
@@ -90,39 +92,32 @@ def details(view: View, now_s: float) -> RenderableType:
     """Render one PDDeployment in full: the answer, then why, then what is not well."""
     parts: list[RenderableType] = [title(view)]
     if view.seen:
-        parts += [Text(), pool_table(view), Text(), _facts(view, now_s)]
+        parts += [Text(), pool_table(view), Text(), *_facts(view, now_s)]
     problems = trouble_lines(view)
     if problems:
         parts += [Text(), Text("not well", style="bold yellow")]
-        parts += [Text(f"  {line}") for line in problems]
+        parts += [Hanging("  ", line) for line in problems]
     return Group(*parts)
 
 
-def _facts(view: View, now_s: float) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=False, show_edge=False, show_header=False)
-    table.add_column(min_width=10, no_wrap=True, style="dim")
-    table.add_column()
+def _facts(view: View, now_s: float) -> list[RenderableType]:
+    rows: list[tuple[str, str]] = []
     for pool, found in view.pools.items():
-        if found.reason:
-            table.add_row(f"  {pool.value}", found.reason)
-        if found.binding:
-            table.add_row("", f"decided by {binding_words(found.binding)}")
-        for word in found.limited_by:
-            table.add_row("", f"{word}: {limit_words(word)}")
+        # What happened to the metrics stands once, below; not once more for each pool.
+        said = [found.reason] if found.reason and not without_metrics(found) else []
+        said += [f"decided by {binding_words(found.binding)}"] if found.binding else []
+        said += [f"{word}: {limit_words(word)}" for word in found.limited_by]
+        rows += [("" if index else pool.value, text) for index, text in enumerate(said)]
     for pool, latency in ((Pool.PREFILL, "TTFT"), (Pool.DECODE, "TPOT")):
         predicted = predicted_latency(view, pool)
         if predicted is not None:
-            table.add_row(
-                f"  {latency}", f"{predicted} predicted at the desired replicas, target {target_words(view, pool)}"
-            )
-    for label, text in (
+            rows.append((latency, f"{predicted} predicted at the desired replicas, target {target_words(view, pool)}"))
+    rows += [
         *_workload_facts(view, now_s),
         *_engine_facts(view),
         ("changed", clock_time(view.summary.last_change, None, now_s)),
-    ):
-        if text and text != UNKNOWN:
-            table.add_row(f"  {label}", text)
-    return table
+    ]
+    return [Hanging(f"  {label:<{_LABEL_WIDTH}}", text) for label, text in rows if text and text != UNKNOWN]
 
 
 def _workload_facts(view: View, now_s: float) -> list[tuple[str, str]]:
@@ -156,7 +151,7 @@ def _engine_facts(view: View) -> list[tuple[str, str]]:
     said = [
         f"{pool} {_engine_words(load)}"
         for pool, load in (("prefill", observed.prefill), ("decode", observed.decode))
-        if load is not None
+        if load is not None and not load.waiting is load.running is load.kv_usage is None
     ]
     return [("engines", "; ".join(said))]
 

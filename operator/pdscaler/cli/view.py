@@ -16,13 +16,16 @@ from pdscaler.api.parse import parse_pddeployment
 from pdscaler.api.slo import LatencyTargetSpec
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import Condition, PDDeploymentStatus, PoolStatus, Summary
-from pdscaler.core.decision import Paused
+from pdscaler.core.decision import Limit, Paused
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.errors import InvalidInputError
 
 UNKNOWN = "–"
 _TROUBLE_WHEN_TRUE = frozenset({"Stalled", "ScalingLimited", "FallbackActive", "CapacityPending"})
 """Conditions that are well when False; all others are well when True."""
+
+_NO_RECOMMENDATION = "NoRecommendation"
+"""Reason of the conditions that say nothing while there are no metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,10 @@ class View:
 
     @property
     def troubles(self) -> tuple[Condition, ...]:
-        """Conditions that are not well."""
-        return tuple(condition for condition in self.status.conditions if not _well(condition))
+        """Conditions that are not well, without those that are unknown only because another is not well."""
+        found = tuple(condition for condition in self.status.conditions if not _well(condition))
+        causes = tuple(condition for condition in found if condition.reason != _NO_RECOMMENDATION)
+        return causes or found
 
     @property
     def paused_words(self) -> str:
@@ -135,6 +140,11 @@ def view_of(document: Mapping[str, Any]) -> View:
         problem=problem,
         status=status,
     )
+
+
+def without_metrics(pool: PoolStatus) -> bool:
+    """Return whether a pool holds because there are no metrics: the condition MetricsAvailable says why."""
+    return Limit.NO_DATA.value in pool.limited_by
 
 
 def latency_name(pool: Pool) -> str:

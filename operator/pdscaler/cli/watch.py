@@ -94,7 +94,9 @@ async def _live(resources: PDDeployments, namespace: str | None, name: str | Non
                 views[view.key] = view
             live.update(draw(), refresh=True)
 
-    with Live(draw(), console=terminal, auto_refresh=False, transient=False) as live:
+    with Live(
+        Text("asking the API server", style="dim"), console=terminal, auto_refresh=False, transient=False
+    ) as live:
         following = asyncio.ensure_future(read())
         try:
             while not following.done():

@@ -22,7 +22,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.PODS_TERMINATING: "replicas of the last scale-down still terminate: no further scale-down",
     Limit.ROLLOUT: "a rollout is in progress: no scale-down",
     Limit.PODS_FAILING: "its pods fail to start: no more are ordered",
-    Limit.NO_DATA: "there are no metrics to go by: it holds",
+    Limit.NO_DATA: "no metrics to go by, so it holds; see MetricsAvailable",
     Limit.FALLBACK: "the fallback decides, because the metrics have failed for long",
 }
 

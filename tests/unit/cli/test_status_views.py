@@ -121,6 +121,46 @@ def test_details_say_which_metric_answered_and_what_limits() -> None:
     assert "prefill 3 waiting, 4 running, KV memory 20 %; decode 0 waiting, 130 running, KV memory –" in shown
 
 
+def test_what_happened_to_the_metrics_stands_once() -> None:
+    trouble = 'arrivals matched nothing for model_name="deepseek-v3.1" in namespace "serving"; ' * 3
+    pool = {"current": 4, "ready": 4, "desired": 4, "limitedBy": ["NoData"], "reason": f"NoData: {trouble}; holds 4"}
+    verdicts = {
+        "MetricsAvailable": ("False", "NoData", trouble),
+        "ScalingLimited": ("Unknown", "NoRecommendation", "nothing to limit"),
+        "SLOAttainable": ("Unknown", "NoRecommendation", "not known"),
+    }
+    conditions = [
+        {
+            "type": name,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": "2026-11-21T12:00:00Z",
+        }
+        for name, (status, reason, message) in verdicts.items()
+    ]
+    view = view_of(pddeployment_document(prefill=pool, decode=pool, conditions=conditions))
+    for shown in (text_of(details(view, NOW_S)), text_of(explanation(view, NOW_S, UTC))):
+        assert " ".join(shown.split()).count("matched nothing") == 3
+        assert "no metrics to go by, so it holds; see MetricsAvailable" in shown
+        assert "NoRecommendation" not in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 118])
+def test_long_lines_go_on_below_their_text_and_within_the_width(width: int) -> None:
+    document = pddeployment_document()
+    document["status"]["decisions"][0]["prefill"]["reason"] = "12.5 requests/s need 3.31 replicas " * 6
+    view = view_of(document)
+    shown = [text_of(renderable, width) for renderable in (render([view], NOW_S, UTC), explanation(view, NOW_S, UTC))]
+    for text, column in zip(shown, (len("  12:02:15  "), len("  prefill   ")), strict=True):
+        lines = text.splitlines()
+        assert all(len(line) <= width for line in lines)
+        starts = ("  12:02:15", "  prefill   12.5")
+        first = next(index for index, line in enumerate(lines) if line.startswith(starts))
+        assert lines[first + 1][:column].isspace()
+        assert lines[first + 1][column] != " "
+
+
 def test_the_machine_readable_status_names_the_problems() -> None:
     document = status_document(pddeployment_document())
     assert document["state"] == "ScalingUp"
