@@ -1,4 +1,4 @@
-"""``pdscaler emulate``: engines without GPUs. May import click, aiohttp, numpy, api, cluster, simulator, core, errors.
+"""``pdscaler emulate``: engines without GPUs. May import click, aiohttp, numpy, api, cluster, simulator, core, cli.
 
 It wires the emulator to what is ready: the pods of the two targets, or a fixed xPyD. Everything else is the
 simulator's.
@@ -16,11 +16,11 @@ import click
 import numpy as np
 from aiohttp import web
 
-from pdscaler.api.convert import to_scaling_spec
+from pdscaler.api.convert import to_sizing_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.api.pddeployment import PDDeployment
-from pdscaler.core.pools import PerPool
 from pdscaler.cli.output import aligned
+from pdscaler.core.pools import PerPool
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.emulator import EmulatedModel, Emulator, ReadyReplicas, run
 from pdscaler.simulator.http import application
@@ -186,7 +186,7 @@ async def _ready_pods(
 
 
 def _model(resource: PDDeployment) -> EmulatedModel:
-    spec = to_scaling_spec(resource).sizing
+    spec = to_sizing_spec(resource)
     return EmulatedModel(
         name=resource.spec.model,
         namespace=resource.metadata.namespace,

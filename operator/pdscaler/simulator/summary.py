@@ -1,4 +1,4 @@
-"""What an emulation came to, in lines for people. May import core, units and this package."""
+"""What an emulation came to, in words for people. May import core, units and this package."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from pdscaler.simulator.statistics import Sample, attainment, bound_statistic, s
 from pdscaler.units import format_duration
 
 
-def summary_lines(emulator: Emulator) -> list[str]:
-    """Return a line of totals and an aligned table with one row for each segment that was reached."""
+def summary(emulator: Emulator) -> tuple[str, list[tuple[str, ...]]]:
+    """Return a line of totals, and the rows of a table: the headings, then one for each segment that was reached."""
     samples = emulator.samples
     arrived = sum(sample.arrivals for sample in samples)
     finished = sum(len(sample.outcomes) for sample in samples)
@@ -17,13 +17,13 @@ def summary_lines(emulator: Emulator) -> list[str]:
     total = f"{arrived} requests in {format_duration(elapsed_s)}, {finished} finished, {emulator.in_flight} in flight"
     slo = emulator.model.slo
     heads = (f"TTFT {bound_statistic(slo.ttft).value}", f"TPOT {bound_statistic(slo.tpot).value}")
-    rows = [("phase", "arrivals", "finished", *heads, "SLO met")]
+    rows: list[tuple[str, ...]] = [("phase", "arrivals", "finished", *heads, "SLO met")]
     for segment, sample in zip(emulator.load.segments, samples, strict=True):
         if not emulator.started or segment.begin_s > emulator.elapsed_s:
             continue
         latencies = (_against(sample.ttft_s, slo.ttft), _against(sample.tpot_s, slo.tpot))
         rows.append((segment.name, str(sample.arrivals), str(len(sample.outcomes)), *latencies, _share(sample)))
-    return [total, *_aligned(rows)]
+    return total, rows
 
 
 def _against(values: Sequence[float], target: LatencyTarget | None) -> str:
@@ -34,10 +34,3 @@ def _against(values: Sequence[float], target: LatencyTarget | None) -> str:
 def _share(sample: Sample) -> str:
     shares = attainment(sample.outcomes)
     return "–" if shares is None else f"{100 * shares.joint:.1f} %"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

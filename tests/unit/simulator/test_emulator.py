@@ -18,7 +18,7 @@ from pdscaler.simulator.http import stats, targets
 from pdscaler.simulator.load import Load, Segment
 from pdscaler.simulator.records import COLUMNS, RecordsWriter
 from pdscaler.simulator.statistics import attainment, statistic_of
-from pdscaler.simulator.summary import summary_lines
+from pdscaler.simulator.summary import summary
 from support.emulation import level, prefill
 
 SLO = Slo(LatencyTarget(0.55), LatencyTarget(0.012, Statistic.P95))
@@ -243,12 +243,14 @@ def test_the_summary() -> None:
     engines.start()
     clock.now_s += 30.0
     engines.advance()
-    assert summary_lines(engines) == [
+    assert summary(engines) == (
         "4 requests in 20s, 4 finished, 0 in flight",
-        "  phase   arrivals   finished   TTFT Mean     TPOT P95    SLO met",
-        "  quiet   2          2          500ms/550ms   10ms/12ms   100.0 %",
-        "  surge   2          2          700ms/550ms   10ms/12ms   50.0 %",
-    ]
+        [
+            ("phase", "arrivals", "finished", "TTFT Mean", "TPOT P95", "SLO met"),
+            ("quiet", "2", "2", "500ms/550ms", "10ms/12ms", "100.0 %"),
+            ("surge", "2", "2", "700ms/550ms", "10ms/12ms", "50.0 %"),
+        ],
+    )
 
 
 def test_statistics_of_nothing_are_unknown() -> None:
