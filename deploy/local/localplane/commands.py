@@ -28,7 +28,14 @@ def tools() -> None:
 
 @cli.command()
 @click.option("--nodes", default=4, show_default=True, help="Fake nodes of 8 GPUs each.")
-def up(nodes: int) -> None:
+@click.option(
+    "--sd",
+    "sd_url",
+    default="http://127.0.0.1:9400/sd",
+    show_default=True,
+    help="Service discovery that Prometheus asks: where `pdscaler emulate` listens.",
+)
+def up(nodes: int, sd_url: str) -> None:
     """Run a control plane and a Prometheus until Ctrl-C, for trying things by hand."""
     import tempfile
     import time
@@ -45,11 +52,12 @@ def up(nodes: int) -> None:
         run_dir = Path(folder)
         with (
             ControlPlane(run_dir / "plane", found, gpu_nodes=nodes) as plane,
-            Prometheus(run_dir / "prometheus", found, processes=plane.processes) as prometheus,
+            Prometheus(run_dir / "prometheus", found, [sd_url], processes=plane.processes) as prometheus,
         ):
             click.echo(f"export KUBECONFIG={plane.kubeconfig}")
             click.echo(f"export PATH={found['kubectl'].parent}:$PATH")
-            click.echo(f"# Prometheus at {prometheus.url}, its targets in {prometheus.file_sd}; Ctrl-C ends it all")
+            click.echo(f"export PDSCALER_PROMETHEUS_URL={prometheus.url}")
+            click.echo(f"# Prometheus scrapes what {sd_url} and {prometheus.file_sd} list; Ctrl-C ends it all")
             while True:
                 time.sleep(1.0)
                 plane.processes.check()
