@@ -23,7 +23,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.ROLLOUT: "a rollout is in progress: no scale-down",
     Limit.PODS_FAILING: "its pods fail to start: no more are ordered",
     Limit.NO_DATA: "no metrics to go by, so it holds; see MetricsAvailable",
-    Limit.FALLBACK: "the fallback decides, because the metrics have failed for long",
+    Limit.FALLBACK: "the metrics failed for long: the fallback decides until a full fresh window has passed",
 }
 
 BINDINGS: Mapping[Binding, str] = {

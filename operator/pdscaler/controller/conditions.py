@@ -269,7 +269,7 @@ def fallback_active(evaluation: Evaluation) -> Verdict:
     window = format_duration(evaluation.spec.window_s)
     telemetry = evaluation.decision.telemetry
     if isinstance(telemetry, Telemetry):
-        message = f"Metrics are back; the fallback ({does}) ends after a full fresh window of {window}."
+        message = f"Metrics are back: pools may grow; none shrinks before a full fresh window of {window}."
     else:
         times = f"{evaluation.state.telemetry_failures} evaluations in a row"
         message = f"No metrics in {times} ({telemetry.reason.value}): {does} until a full fresh window of {window}."

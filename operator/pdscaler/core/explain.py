@@ -125,8 +125,10 @@ def infeasible_reason(
             )
             if limit in limits
         )
+        enough = asked == recommended and all(model.attainable for _, model in models.pools.items())
+        suits = "is needed" if enough else "comes nearest"
         parts.append(
-            f"{label(asked)} with {space.cost(asked)} GPUs is needed and {blocks} "
+            f"{label(asked)} with {space.cost(asked)} GPUs {suits} and {blocks} "
             f"{'forbid' if ' and ' in blocks else 'forbids'} it; "
             f"{label(choice.replicas)} serves {format_number(served)} of {format_number(rate)} requests/s "
             "within the targets"

@@ -174,6 +174,20 @@ async def test_condition(case: Case) -> None:
     assert condition["observedGeneration"] == 1
 
 
+async def test_metrics_that_are_back_let_pools_grow_but_not_shrink_yet() -> None:
+    world = ready_world(1, 1)
+    known = world.source.default
+    world.source.default = no_data()
+    await world.run(3)
+    world.source.default = known
+    await world.run(1)
+    condition = world.conditions()["FallbackActive"]
+    assert condition["status"] == "True"
+    assert "pools may grow" in condition["message"]
+    assert "both pools hold" not in condition["message"]
+    assert world.cluster.writes != []
+
+
 async def test_every_condition_is_there_in_order() -> None:
     world = ready_world()
     await world.step()

@@ -114,6 +114,12 @@ class TestLimits:
             "within the targets"
         )
 
+    def test_bounds_and_budget_are_not_said_to_suffice_where_they_do_not(self) -> None:
+        answer = size(
+            paper_spec(limits=limits((1, 3), (1, 32)), constraints=Constraints(max_gpus=40)), paper_workload()
+        )
+        assert "3P4D with 56 GPUs comes nearest and maxGPUs 40 forbids it" in answer.infeasible_reason
+
     def test_ratio_changes_replicas_only(self) -> None:
         answer = size(paper_spec(constraints=Constraints(max_ratio=Ratio(1, 2))), paper_workload())
         assert answer.label == "4P8D"
