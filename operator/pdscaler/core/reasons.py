@@ -8,7 +8,7 @@ from pdscaler.core.explain import LATENCY
 from pdscaler.core.freeze import Block
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import Slo, Statistic
-from pdscaler.core.spec import PoolLimits
+from pdscaler.core.spec import PoolLimits, ScalingRules
 from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.units import format_duration, format_need, format_number
 
@@ -52,8 +52,9 @@ def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLi
         Limit.MAX_REPLICAS: f"maxReplicas {bounds.max_replicas}",
         Limit.MAX_GPUS: "maxGPUs",
         Limit.RATIO: "the P:D ratio",
-        Limit.SCALE_UP_STABILIZATION: f"stabilisation {format_duration(behavior.scale_up.stabilization_window_s)}",
-        Limit.SCALE_DOWN_STABILIZATION: f"stabilisation {format_duration(behavior.scale_down.stabilization_window_s)}",
+        Limit.SCALE_UP_STABILIZATION: f"more for less than {_seconds(behavior.scale_up)} yet",
+        # What is ordered is the greatest need of the window.
+        Limit.SCALE_DOWN_STABILIZATION: f"needed within the last {_seconds(behavior.scale_down)}",
         Limit.SCALE_UP_POLICY: "the scale-up policy",
         Limit.SCALE_DOWN_POLICY: "the scale-down policy",
         Limit.TOLERANCE: "the tolerance",
@@ -64,6 +65,10 @@ def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLi
         for limit in limits
         if limit not in (Limit.SERVICE_TIME_EXCEEDS_SLO, Limit.NO_DATA)
     )
+
+
+def _seconds(rules: ScalingRules) -> str:
+    return format_duration(rules.stabilization_window_s)
 
 
 def no_data_text(missing: NoData) -> str:

@@ -74,7 +74,7 @@ class TestPlanned:
         decision = decide(inputs(LOAD, 8, 2), PlanState())
         assert desired(decision) == (8, 4)
         assert decision.pools.prefill.limited_by == (Limit.SCALE_DOWN_STABILIZATION,)
-        assert decision.pools.prefill.reason.endswith("stays 8: stabilisation 300s")
+        assert decision.pools.prefill.reason.endswith("stays 8: needed within the last 300s")
         later = decide(inputs(LOAD, 8, 4), decision.state, now_s=NOW_S + 299)
         assert desired(later) == (8, 4)
         assert desired(decide(inputs(LOAD, 8, 4), later.state, now_s=NOW_S + 300)) == (4, 4)
