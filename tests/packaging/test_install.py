@@ -187,7 +187,7 @@ def test_the_life_of_a_release(
     # The CRD was there before the release: it takes it over instead of refusing.
     confined = ("--set", f"namespaces={{{namespace}}}")
     notes = helm("install", name, CHART, "--wait", "--timeout", "90s", "--take-ownership", *confined)
-    assert f"pdscaler {VERSION} looks after the namespaces {namespace}." in notes
+    assert f"pdscaler {VERSION} looks after the namespace {namespace}." in notes
     assert "deploy/samples/recommend-only.yaml" in notes
     sample = (ROOT / "deploy/samples/recommend-only.yaml").read_text()
     control_plane.kubectl("apply", "-n", namespace, "-f", "-", input=sample)

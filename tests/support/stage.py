@@ -25,6 +25,7 @@ ACCOUNT = f"system:serviceaccount:{SYSTEM}:pdscaler"
 NAME = "tiny"
 PREFILL = "tiny-prefill"
 DECODE = "tiny-decode"
+ARRIVALS = "llm_d_epp_request_total"
 
 
 def resource(**spec: Any) -> dict[str, Any]:
@@ -102,6 +103,15 @@ class Stage:
         process = self.plane.processes.start(f"{self.namespace}-operator-{number}", command)
         self.operators.append(process)
         return process
+
+    def wait_full_window(self) -> None:
+        """Wait until Prometheus has the load for longer than the rate window: then the rate is what the engines say."""
+
+        def full() -> bool:
+            seen = self.prometheus.query(f"count_over_time({ARRIVALS}[12s])")
+            return any(float(series["value"][1]) >= 11 for series in seen)
+
+        wait_for("a full window of arrivals", full, every_s=0.5)
 
     def stop_operators(self) -> None:
         """End every operator that still runs."""

@@ -74,6 +74,8 @@ def test_killed_between_the_two_writes_is_consistent_after_a_restart(
 ) -> None:
     stage.apply_targets()
     stage.engines.set_load(130.0)
+    # A rate that is still coming in would be followed by a second, rightful order.
+    stage.wait_full_window()
     seen: list[str] = []
 
     def hook(request: Request) -> int | None:
