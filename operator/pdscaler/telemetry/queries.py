@@ -160,7 +160,9 @@ def _samples(series: str, frame: _Frame) -> Iterator[tuple[str, str]]:
     back = f"[{_duration(back_s)}:{_duration(max(1.0, back_s / _STEPS_BACK))}]"
     within = f"[{_duration(window_s)}:{_duration(window_step_s(window_s))}]"
     start = f"{frame.at_s - window_s:.3f}"
-    yield "last", f"max by ({grouped}) (timestamp({series}) or max_over_time(timestamp({series}){back}))"
+    # The finer search meets also what lived for less than one step of the longer one.
+    ended = f"max_over_time(timestamp({series}){within}) or max_over_time(timestamp({series}){back})"
+    yield "last", f"max by ({grouped}) (timestamp({series}) or {ended})"
     yield "first", f"min by ({grouped}) (min_over_time((timestamp({series}) >= {start}){within}))"
     yield "count", f"max by ({grouped}) (count_over_time({series}[{_duration(window_s)}]))"
 
