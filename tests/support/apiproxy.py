@@ -98,6 +98,11 @@ class ApiProxy:
         assert self._session is not None
         await self._session.close()
         await self._runner.cleanup()
+        # A watch that was being passed through ends here, not when a later test's garbage is collected.
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localplane.plane import ControlPlane
+from localplane.waiting import wait_for
 
 _REF = "#/components/schemas/"
 
@@ -30,7 +31,7 @@ def write_schemas(plane: ControlPlane, folder: Path, *groups: str) -> str:
         kubeconform's ``-schema-location``.
     """
     for group in groups:
-        schemas = json.loads(plane.kubectl("get", "--raw", f"/openapi/v3/{group}").stdout)["components"]["schemas"]
+        schemas = json.loads(_published(plane, group))["components"]["schemas"]
         definitions = {name: _strict(schema) for name, schema in schemas.items()}
         for name, schema in schemas.items():
             for kind in schema.get("x-kubernetes-group-version-kind", []):
@@ -56,3 +57,13 @@ def _strict(schema: Any) -> Any:
     if isinstance(result.get("properties"), dict) and not open_ended:
         result["additionalProperties"] = False
     return result
+
+
+def _published(plane: ControlPlane, group: str) -> str:
+    """Return a group's document; a CRD's is published some time after the CRD is established."""
+
+    def ask() -> str | None:
+        done = plane.kubectl("get", "--raw", f"/openapi/v3/{group}", check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    return wait_for(f"the schemas of {group}", ask, every_s=0.3)
