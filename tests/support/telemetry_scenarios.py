@@ -114,6 +114,10 @@ def _broken(history: History) -> None:
     for name in ("p0", "p1"):
         add_prefill(history, Pod("stale", name, life=Life(until_s=-150)), steady(2.5))
     _decode(history, "stale")
+    for name in ("p0", "p1"):
+        add_prefill(history, Pod("silenced", name, life=Life(until_s=-90)), steady(2.5))
+    for name in ("d0", "d1"):
+        add_decode(history, Pod("silenced", name, life=Life(until_s=-90)), steady(2.5))
     hostile = 'x"} or vector(1)\n\x1b[31m' + "y" * 200
     for number, model in enumerate((hostile, "llama-a", "llama-b", "llama-c", "llama-d", "llama-e", "llama-f")):
         _prefill(history, "models", model=model) if number == 0 else add_prefill(

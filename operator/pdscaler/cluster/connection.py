@@ -156,7 +156,7 @@ class Connection:
                     if line.strip():
                         yield _object(line)
             finally:
-                response.close()
+                _cut(response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._broken(error) from error
 
@@ -315,3 +315,11 @@ def refusal(status: int, reason: str, message: str) -> ClusterError:
     message = one_line(message) or f"the API server answered {status}"
     reason = reason or _REASONS.get(status) or (SERVER_ERROR if status >= 500 else "RequestFailed")
     return ConflictError(message) if reason == CONFLICT else ClusterError(reason, message, status)
+
+
+def _cut(response: aiohttp.ClientResponse) -> None:
+    """End a watch at once: a TLS farewell in the background would outlive the session, which does not wait for it."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()

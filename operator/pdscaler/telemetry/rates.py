@@ -7,6 +7,9 @@ What ``rate`` leaves open, and what is done about it:
 - *A window that is not filled yet* (Prometheus or the first exposition just started): ``rate`` divides by the whole
   window, and the load would look small. Where even the oldest series of a PDDeployment begins within the window, the
   sum is divided by the covered part instead; below a quarter of the window there is no data.
+- *Samples that stopped coming* (Prometheus no longer scrapes, every series has ended): the window empties from its end,
+  and the load would seem to sink until ``maxStaleness`` is over. Where even the newest sample of a PDDeployment lies
+  further back than the scrapes are apart, the sum is divided by the covered part likewise.
 - *A counter born with a value* (a label set's first request, a new pod's first scrape): what it counted before its
   first scrape is lost, at most one scrape interval's requests of that series, once. It is not guessed: a counter that
   is merely new to Prometheus may hold months.
@@ -83,20 +86,20 @@ def rate_of(place: Place) -> float:
 
 
 def covered(place: Place) -> float:
-    """Return the part of the window that the oldest series covers, as ``rate`` extrapolates it, seconds."""
+    """Return the part of the window between the oldest and the newest sample of all, as ``rate`` extrapolates it, s."""
     window_s = place.subject.window_s
     spans = [e.parts for e in place.entries(Kind.SAMPLES) if "first" in e.parts and "last" in e.parts]
     if not spans:
         return 0.0
     oldest = min(spans, key=lambda parts: parts["first"])
-    at_s = place.snapshot.at_s
+    newest_s = max(parts["last"] for parts in spans)
     interval_s = (oldest["last"] - oldest["first"]) / max(1.0, oldest.get("count", 1.0) - 1)
-    # The search for the oldest sample goes in steps: it may find one that is a step too young.
-    step_s = window_step_s(window_s)
-    gap_s = oldest["first"] - (at_s - window_s)
-    if gap_s <= _EXTRAPOLATED_INTERVALS * interval_s + step_s:
-        return window_s
-    return min(window_s, at_s - oldest["first"] + interval_s / 2)
+    # The search for the oldest sample, and for the newest of an ended series, goes in steps: it may miss by one.
+    near_s = _EXTRAPOLATED_INTERVALS * interval_s + window_step_s(window_s)
+    gap_s = oldest["first"] - (place.snapshot.at_s - window_s)
+    age_s = place.snapshot.at_s - newest_s
+    missing_s = sum(max(0.0, blank_s - interval_s / 2) for blank_s in (gap_s, age_s) if blank_s > near_s)
+    return max(0.0, window_s - missing_s)
 
 
 def completions_and_growth(completions: Place, waiting: Place | None) -> Arrivals:

@@ -147,6 +147,13 @@ async def test_stale_samples(collector: Collector, history_url: str) -> None:
     assert trusting.workload.arrival_rate_rps > 0
 
 
+async def test_samples_that_stopped_coming_do_not_make_the_load_sink(collector: Collector, history_url: str) -> None:
+    """Half the window is empty, and maxStaleness is not over yet: the load that was seen last counts."""
+    found = await read(collector, subject(history_url, "silenced", max_staleness_s=120.0))
+    # The end of an ended series is known to within a step of the search, 5 s of the 90 s that are covered.
+    assert found.workload.arrival_rate_rps == pytest.approx(5.0, rel=0.08)
+
+
 async def test_other_models_are_listed(collector: Collector, history_url: str) -> None:
     found = await refused(collector, subject(history_url, "models"))
     assert found.reason is NoDataReason.NO_DATA
