@@ -14,10 +14,14 @@ class LengthStats:
         Mean, tokens, > 0.
     scv
         Squared coefficient of variation (variance over squared mean), >= 0.
+    atoms
+        The distribution where it was measured: (tokens, share) with tokens ascending and the shares adding up to 1, in
+        keeping with mean and scv. Empty: log-normal with them (constant where the scv is 0).
     """
 
     mean_tokens: float
     scv: float = 0.0
+    atoms: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
