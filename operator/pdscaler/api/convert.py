@@ -42,6 +42,7 @@ def to_sizing_spec(resource: PDDeployment) -> SizingSpec:
         constraints=spec.constraints.to_constraints(),
         model=spec.sizing.model,
         decode_derate=spec.sizing.decode_derate,
+        routing=spec.routing.prefill,
     )
 
 

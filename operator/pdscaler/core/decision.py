@@ -6,7 +6,7 @@ Imports the standard library and core only.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pdscaler.core.pools import PerPool
+from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.workload import NoData, Telemetry, WorkloadStats
 
@@ -99,6 +99,57 @@ class WhatIf:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One count of replicas of one pool that was simulated.
+
+    Parameters
+    ----------
+    pool, replicas
+        What was simulated.
+    value_s
+        The target's statistic, seconds; infinite where the queue grew without bound.
+    half_width_s
+        Half width of its 95 % confidence interval, seconds.
+    requests
+        Simulated requests that it took.
+    """
+
+    pool: Pool
+    replicas: int
+    value_s: float
+    half_width_s: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How a plan was settled by simulation.
+
+    Parameters
+    ----------
+    verified
+        Whether the simulation settled it: the counts meet the targets, and no fewer do, within the sampling error.
+    margins
+        By pool, (target - simulated statistic) / target: negative where the target is missed; None without a target.
+    half_widths
+        Half widths of the margins' 95 % confidence intervals, as shares of the target.
+    requests
+        Simulated requests in all.
+    trials
+        What was simulated, in order.
+    note
+        One line for people.
+    """
+
+    verified: bool
+    margins: PerPool[float | None]
+    half_widths: PerPool[float | None]
+    requests: int
+    trials: tuple[Trial, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class SizingResult:
     """Answer of :func:`pdscaler.core.sizing.size`: the least xPyD under all constraints, and why."""
 
@@ -111,6 +162,10 @@ class SizingResult:
     warnings: tuple[str, ...] = ()
     infeasible_reason: str = ""
     """One line for people where not feasible: ``TPOT 5ms cannot be met: one request alone decodes at 10.9ms …``."""
+    served_rps: float | None = None
+    """Load, requests/s of the given mix, that the pair serves within both objectives; None where no length is known."""
+    verification: Verification | None = None
+    """How simulation settled the plan; None where the answer is the analytic model's alone."""
 
     @property
     def label(self) -> str:

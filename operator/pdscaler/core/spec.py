@@ -123,6 +123,7 @@ class SizingSpec:
     constraints: Constraints = Constraints()
     model: SizingModel = SizingModel.AUTO
     decode_derate: float = 1.0
+    routing: Routing = Routing.JOIN_SHORTEST_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
