@@ -96,13 +96,15 @@ class ApiProxy:
     async def _stop(self) -> None:
         assert self._runner is not None
         assert self._session is not None
-        await self._session.close()
-        await self._runner.cleanup()
-        # A watch that was being passed through ends here, not when a later test's garbage is collected.
+        # A watch that is being passed through ends here, not when a later test's garbage is collected.
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await self._runner.cleanup()
+        await self._session.close()
+        # What was cut short says its TLS farewell in the background, which aiohttp does not wait for.
+        await asyncio.sleep(0.25)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
