@@ -1,0 +1,283 @@
+"""Calibration of the mean TTFT law against what is measured live. May import only numpy, scipy, units, errors.
+
+A profile says how long one pass takes on an idle engine. What a user waits for has three more parts that no idle
+engine shows: the overhead (transfer of the KV, network, scheduling), the variability of arrivals and service, and how
+far the throughput under load lies from the profile's. MODEL section 5 fits these three from operating points.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pdscaler.errors import InvalidInputError
+from pdscaler.units import format_duration, format_number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MEASUREMENT_ERROR = 0.05
+"""Relative error that a measured mean TTFT is taken to have; larger ones count linearly, not squared (outliers)."""
+
+KAPPA_PRIOR_WIDTH = 0.7
+"""Standard deviation of ln kappa around its prior: arrivals and services of scv 0.5 to 4 lie within it."""
+
+DERATE_PRIOR_WIDTH = 0.2
+"""Standard deviation of ln derate around its prior: a benchmark's throughput is seldom wrong by more than 20 %."""
+
+OVERHEAD_PRIOR_WIDTH = 1.0
+"""Standard deviation of the overhead around its prior, in service times."""
+
+KAPPA_BOUNDS = (0.05, 20.0)
+DERATE_BOUNDS = (0.5, 2.0)
+OVERHEAD_MOST = 20.0
+"""Largest overhead, in service times (or the prior, if that is larger)."""
+
+LEAST_POINTS = 3
+"""Three parameters need three operating points that differ."""
+
+LEAST_DISTANCE = 0.03
+"""Loads that differ by less, in utilisation of the profile, are one operating point."""
+
+GREATEST_CONDITION = 100.0
+"""Beyond it the points cannot tell the parameters apart: the prior stays.
+
+Chosen on random truths with 3 % noise: six loads within a tenth of the utilisation give 240 and more (and a fit that
+was worse than the prior in one case of ten), within a half 16 to 43; the paper's four measured curves give 9 to 36.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueParameters:
+    """What the mean TTFT law needs beside the service time.
+
+    Parameters
+    ----------
+    overhead_s
+        T_ov, time to first token beyond queue and pass, seconds, >= 0.
+    kappa
+        Variability of the queue, (c_a² + c_s²) / 2; 1 is M/M/1, > 0.
+    derate
+        Throughput under load over the profile's, > 0; below 1 the engine is slower than its profile.
+    """
+
+    overhead_s: float = 0.0
+    kappa: float = 1.0
+    derate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """One steady load of one prefill replica, as measured.
+
+    Parameters
+    ----------
+    rate_rps
+        Arrivals per second of one replica, > 0.
+    ttft_s
+        Measured mean TTFT, seconds, > 0.
+    service_s
+        Time of one pass over a mean request by the profile, seconds, > 0.
+    """
+
+    rate_rps: float
+    ttft_s: float
+    service_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The law's parameters after a fit, or the priors where nothing could be learnt.
+
+    Parameters
+    ----------
+    parameters
+        What to use.
+    applied
+        Whether ``parameters`` were fitted; False: they are the priors.
+    condition
+        Condition number of the fit in units of the priors' widths; infinite where no fit was tried.
+    mean_error, prior_error
+        Mean absolute relative error of the law over the points, with ``parameters`` and with the priors; infinite where
+        a point lies beyond the law's saturation, NaN without points.
+    note
+        One line for people: what was learnt, or why nothing was.
+    """
+
+    parameters: QueueParameters
+    applied: bool
+    condition: float
+    mean_error: float
+    prior_error: float
+    note: str
+
+
+def mean_ttft_s(parameters: QueueParameters, service_s: float, rate_rps: float) -> float:
+    """Return the mean TTFT, seconds, of a single-server queue; infinite from saturation on.
+
+    Notes
+    -----
+    T = T_ov + S' + kappa rho S' / (1 - rho) with S' = S / derate and rho = rate S' (MODEL sections 3 and 5).
+
+    Examples
+    --------
+    >>> mean_ttft_s(QueueParameters(0.1), 0.5, 1.0)  # M/M/1: 0.1 + 1 / (2 - 1)
+    1.1
+    >>> mean_ttft_s(QueueParameters(derate=0.5), 0.5, 1.0)
+    inf
+    """
+    service_s /= parameters.derate
+    utilization = rate_rps * service_s
+    if utilization >= 1:
+        return math.inf
+    return parameters.overhead_s + service_s * (1 + parameters.kappa * utilization / (1 - utilization))
+
+
+def mean_relative_error(parameters: QueueParameters, points: Sequence[OperatingPoint]) -> float:
+    """Return the mean absolute error of the law, relative to what was measured; NaN without points."""
+    if not points:
+        return math.nan
+    errors = (abs(mean_ttft_s(parameters, p.service_s, p.rate_rps) - p.ttft_s) / p.ttft_s for p in points)
+    return math.fsum(errors) / len(points)
+
+
+def calibrate_ttft(points: Sequence[OperatingPoint], prior: QueueParameters) -> Calibration:
+    """Fit overhead, kappa and derate to measured operating points.
+
+    Parameters
+    ----------
+    points
+        In any order. One point, or several of nearly the same load, identify nothing.
+    prior
+        What the profile and the workload say; where the points say nothing it stays.
+
+    Returns
+    -------
+    Calibration
+        Deterministic; the order of the points does not matter.
+
+    Raises
+    ------
+    InvalidInputError
+        If a point or a prior is not a number in its range.
+
+    Notes
+    -----
+    Least squares of ln(law / measured) / 5 % (soft L1: an outlier pulls linearly), plus the distances from the prior in
+    units of its widths, within bounds that keep every point below saturation. The guard looks at the data alone, the
+    derivatives scaled by the priors' widths: where their condition number is beyond :data:`GREATEST_CONDITION` the
+    combination that the points leave open would be guessed, and the prior stays as a whole.
+
+    Examples
+    --------
+    >>> truth = QueueParameters(0.08, 1.5, 0.9)
+    >>> loads = [OperatingPoint(rate, mean_ttft_s(truth, 0.2, rate), 0.2) for rate in (0.5, 1.5, 2.5, 3.5, 4.0)]
+    >>> calibrate_ttft(loads, QueueParameters(0.1)).mean_error < 0.01
+    True
+    >>> calibrate_ttft(loads[:1], QueueParameters(0.1)).note
+    'not calibrated: 1 operating point, at least 3 that differ are needed'
+    """
+    _check_prior(prior)
+    for index, point in enumerate(points):
+        _check_point(point, index)
+    prior_error = mean_relative_error(prior, points)
+    different = _different_loads(points)
+    if different < LEAST_POINTS:
+        noun = "operating point" if different == 1 else "operating points"
+        note = f"not calibrated: {different} {noun}, at least {LEAST_POINTS} that differ are needed"
+        return Calibration(prior, False, math.inf, prior_error, prior_error, note)
+    if max(point.rate_rps * point.service_s for point in points) >= DERATE_BOUNDS[1]:
+        note = "not calibrated: a load beyond twice the profile's throughput cannot be a steady one"
+        return Calibration(prior, False, math.inf, prior_error, prior_error, note)
+    parameters, condition = _fit(sorted(points, key=lambda p: (p.rate_rps, p.ttft_s, p.service_s)), prior)
+    if not condition <= GREATEST_CONDITION:
+        note = (
+            f"not calibrated: {different} operating points cannot tell overhead, variability and throughput apart "
+            f"(condition number {format_number(condition, 2)}): vary the load more"
+        )
+        return Calibration(prior, False, condition, prior_error, prior_error, note)
+    error = mean_relative_error(parameters, points)
+    note = (
+        f"calibrated on {len(points)} operating points: overhead {format_duration(parameters.overhead_s)}, "
+        f"kappa {format_number(parameters.kappa)}, throughput {parameters.derate:.1%} of the profile's; "
+        f"mean error {error:.1%}, was {_percent(prior_error)}"
+    )
+    return Calibration(parameters, True, condition, error, prior_error, note)
+
+
+def _fit(points: Sequence[OperatingPoint], prior: QueueParameters) -> tuple[QueueParameters, float]:
+    """Return the fitted parameters, and the condition number of the data alone."""
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    rate, measured, service = (
+        np.array([getattr(point, name) for point in points]) for name in ("rate_rps", "ttft_s", "service_s")
+    )
+    scale = float(np.median(service))
+    width = np.array([OVERHEAD_PRIOR_WIDTH, KAPPA_PRIOR_WIDTH, DERATE_PRIOR_WIDTH])
+    centre = np.array([prior.overhead_s / scale, math.log(prior.kappa), math.log(prior.derate)])
+    # Every point was served: a derate that puts one beyond saturation is no candidate.
+    slowest = max(DERATE_BOUNDS[0], float((rate * service).max()) * (1 + 1e-6))
+    lower = np.array([0.0, math.log(KAPPA_BOUNDS[0]), math.log(slowest)])
+    upper = np.array([max(OVERHEAD_MOST, centre[0]), math.log(KAPPA_BOUNDS[1]), math.log(DERATE_BOUNDS[1])])
+
+    def parts(x: "np.ndarray[Any, Any]") -> tuple[Any, Any, Any, Any]:
+        fast = service / math.exp(x[2])
+        load = rate * fast
+        wait = math.exp(x[1]) * load * fast / (1 - load)
+        return fast, load, wait, x[0] * scale + fast + wait
+
+    def residuals(x: "np.ndarray[Any, Any]") -> Any:
+        return np.concatenate([np.log(parts(x)[3] / measured) / MEASUREMENT_ERROR, (x - centre) / width])
+
+    def data_jacobian(x: "np.ndarray[Any, Any]") -> Any:
+        fast, load, wait, total = parts(x)
+        by_derate = -(fast + wait * (2 - load) / (1 - load))
+        columns = [np.full_like(total, scale), wait, by_derate]
+        return np.stack(columns, axis=1) / (total * MEASUREMENT_ERROR)[:, None]
+
+    def jacobian(x: "np.ndarray[Any, Any]") -> Any:
+        return np.vstack([data_jacobian(x), np.diag(1 / width)])
+
+    best = None
+    # The law is not convex in its parameters: a few starts around the prior, always the same ones.
+    for derate in (0.0, -0.2, 0.2):
+        for kappa in (0.0, 0.7):
+            start = np.clip(centre + np.array([0.0, kappa, derate]), lower + 1e-3, upper - 1e-3)
+            found = least_squares(residuals, start, jac=jacobian, bounds=(lower, upper), loss="soft_l1", x_scale=width)
+            if best is None or found.cost < best.cost * (1 - 1e-9):
+                best = found
+    assert best is not None
+    strengths = np.linalg.svd(data_jacobian(best.x) * width, compute_uv=False)
+    condition = float(strengths[0] / strengths[-1]) if strengths[-1] > 0 else math.inf
+    overhead, kappa_log, derate_log = (float(value) for value in best.x)
+    return QueueParameters(overhead * scale, math.exp(kappa_log), math.exp(derate_log)), condition
+
+
+def _different_loads(points: Sequence[OperatingPoint]) -> int:
+    """Return how many operating points differ in utilisation by more than :data:`LEAST_DISTANCE`."""
+    count, last = 0, -math.inf
+    for load in sorted(point.rate_rps * point.service_s for point in points):
+        if load - last > LEAST_DISTANCE:
+            count, last = count + 1, load
+    return count
+
+
+def _check_point(point: OperatingPoint, index: int) -> None:
+    for name in ("rate_rps", "ttft_s", "service_s"):
+        value = getattr(point, name)
+        if not (math.isfinite(value) and value > 0):
+            raise InvalidInputError(f"points[{index}].{name}", f"must be a finite number above 0, found {value}")
+
+
+def _check_prior(prior: QueueParameters) -> None:
+    if not (math.isfinite(prior.overhead_s) and prior.overhead_s >= 0):
+        raise InvalidInputError("prior.overhead_s", f"must be a finite number of at least 0, found {prior.overhead_s}")
+    for name, (low, high) in (("kappa", KAPPA_BOUNDS), ("derate", DERATE_BOUNDS)):
+        value = getattr(prior, name)
+        if not low <= value <= high:
+            raise InvalidInputError(f"prior.{name}", f"must be between {low:g} and {high:g}, found {value}")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if math.isfinite(share) else "unstable"
