@@ -1,11 +1,13 @@
-"""A PDDeployment as the command line shows it: the document read once, leniently. May import api, core and units.
+"""A PDDeployment as the command line shows it: the document read once, leniently.
+
+May import api, core, units and the controller's reading of times.
 
 What cannot be read becomes a line that says so: a status view must work best when something is wrong.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +18,7 @@ from pdscaler.api.parse import parse_pddeployment
 from pdscaler.api.slo import LatencyTargetSpec
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import Condition, PDDeploymentStatus, PoolStatus, Summary
+from pdscaler.controller.times import parse_rfc3339
 from pdscaler.core.decision import Limit, Paused
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.errors import InvalidInputError
@@ -199,28 +202,18 @@ def clock_time(text: str | None, zone: tzinfo | None = None, now_s: float | None
     >>> clock_time("2026-11-21T14:02:15Z", UTC, 1795269600.0), clock_time("2026-11-20T14:02:15Z", UTC, 1795269600.0)
     ('14:02:15', '2026-11-20 14:02:15')
     """
-    time = _time(text)
-    if time is None:
+    at_s = parse_rfc3339(text)
+    if at_s is None:
         return UNKNOWN
-    time = time.astimezone(zone)
+    time = datetime.fromtimestamp(at_s, UTC).astimezone(zone)
     today = now_s is not None and datetime.fromtimestamp(now_s, time.tzinfo).date() == time.date()
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
 
 
 def age_s(text: str | None, now_s: float) -> float | None:
     """Return how long ago an RFC 3339 time was, seconds, at least 0; None where it is no time."""
-    time = _time(text)
-    return None if time is None else max(0.0, now_s - time.timestamp())
-
-
-def _time(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None
+    at_s = parse_rfc3339(text)
+    return None if at_s is None else max(0.0, now_s - at_s)
 
 
 def _well(condition: Condition) -> bool:
