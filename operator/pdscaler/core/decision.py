@@ -43,6 +43,7 @@ class Limit(StrEnum):
     PODS_FAILING = "PodsFailing"
     NO_DATA = "NoData"
     FALLBACK = "Fallback"
+    VERIFICATION = "Verification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,24 @@ class Verification:
     requests: int
     trials: tuple[Trial, ...]
     note: str
+    corrections: PerPool[float] = PerPool(1.0, 1.0)
+    """Factors on the load that each pool's model sees, with which it gives the settled counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What simulation has found of a load, or of one close to it.
+
+    Parameters
+    ----------
+    factors
+        Factors on the load that each pool's model sees.
+    verified
+        Whether a simulation of this very load, within a few percent, settled the plan.
+    """
+
+    factors: PerPool[float] = PerPool(1.0, 1.0)
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +257,14 @@ class PlanInputs:
         State of both targets, or why it is unknown.
     paused
         Pause annotations.
+    verifying
+        Whether the plan is being verified by simulation: fewer replicas wait for that, more do not.
     """
 
     telemetry: Telemetry | NoData
     targets: PerPool[PoolState | TargetUnknown]
     paused: Paused = Paused()
+    verifying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +388,8 @@ class Decision:
         The full sizing answer; None where there is no data.
     state
         What the next evaluation needs.
+    verified
+        Whether simulation has settled the plan for this load, within a few percent.
     """
 
     at_s: float
@@ -376,6 +400,7 @@ class Decision:
     predicted: Prediction | None
     sizing: SizingResult | None
     state: PlanState
+    verified: bool = False
 
     @property
     def changed(self) -> bool:

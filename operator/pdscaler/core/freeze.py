@@ -43,8 +43,19 @@ class Freeze:
         return self.no_up if wanted > self.current else self.no_down
 
 
-def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int) -> Freeze:
+def freeze(
+    target: PoolState | TargetUnknown, paused: Paused, min_replicas: int, *, verifying: bool = False
+) -> Freeze:
     """Return what a pool may do, given the state of its target.
+
+    Parameters
+    ----------
+    target, paused
+        What is known of the target, and which directions the user has paused.
+    min_replicas
+        The pool's lower bound.
+    verifying
+        Whether fewer replicas are being verified by simulation: they wait for it, more never do.
 
     Notes
     -----
@@ -61,6 +72,8 @@ def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int)
         no_up.append(Block(Limit.PAUSED, "scale-up is paused by annotation"))
     if paused.scale_down:
         no_down.append(Block(Limit.PAUSED, "scale-down is paused by annotation"))
+    if verifying:
+        no_down.append(Block(Limit.VERIFICATION, "fewer are being verified by simulation"))
     if target.trouble in (Trouble.UNSCHEDULABLE, Trouble.QUOTA_EXCEEDED):
         no_up.append(Block(Limit.CAPACITY_PENDING, f"{_count(target.pending_replicas)} pending ({target.trouble})"))
     elif target.trouble is not None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pdscaler.core.behavior import remember, seed
 from pdscaler.core.decision import (
+    Correction,
     Decision,
     Limit,
     Outcome,
@@ -26,15 +27,30 @@ from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.reasons import limits_text, need_text, no_data_text
 from pdscaler.core.situation import Situation
 from pdscaler.core.sizing import predict, size
-from pdscaler.core.spec import FallbackBehavior, ScalingSpec
+from pdscaler.core.spec import FallbackBehavior, ScalingSpec, SizingSpec
 from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.errors import InvalidInputError
 
 Forecaster = Callable[[WorkloadStats, float], WorkloadStats]
 """From the observed workload and a horizon, seconds, to the workload expected at the horizon."""
 
+Corrector = Callable[[SizingSpec, WorkloadStats], Correction]
+"""From what is sized and the load to what simulation has found of it (:mod:`pdscaler.core.verify`)."""
 
-def plan(spec: ScalingSpec, inputs: PlanInputs, state: PlanState, now_s: float, forecaster: Forecaster) -> Decision:
+
+def uncorrected(spec: SizingSpec, workload: WorkloadStats) -> Correction:  # noqa: ARG001 - a Corrector
+    """Correct nothing: nothing was simulated."""
+    return Correction()
+
+
+def plan(
+    spec: ScalingSpec,
+    inputs: PlanInputs,
+    state: PlanState,
+    now_s: float,
+    forecaster: Forecaster,
+    corrector: Corrector = uncorrected,
+) -> Decision:
     """Decide what both pools shall have.
 
     Parameters
@@ -49,6 +65,8 @@ def plan(spec: ScalingSpec, inputs: PlanInputs, state: PlanState, now_s: float, 
         Seconds since the epoch.
     forecaster
         Expected workload at the horizon: the longer start-up plus one period.
+    corrector
+        What is known from simulation of that workload; nothing is simulated here.
 
     Returns
     -------
@@ -74,7 +92,8 @@ def plan(spec: ScalingSpec, inputs: PlanInputs, state: PlanState, now_s: float, 
         return _blind(situation, after_failure(state, spec.fallback), reading.missing)
     state = after_data(state, reading.workload, spec.window_s, now_s)
     horizon_s = max(limits.startup_s for _, limits in spec.sizing.limits.items()) + spec.evaluation_period_s
-    return _sighted(situation, state, forecaster(reading.workload, horizon_s))
+    workload = forecaster(reading.workload, horizon_s)
+    return _sighted(situation, state, workload, corrector(spec.sizing, workload))
 
 
 def resume(state: PlanState, current: PerPool[int | None], now_s: float) -> PlanState:
@@ -97,11 +116,11 @@ def _check(spec: ScalingSpec) -> None:
         raise InvalidInputError("spec.fallback.replicas", f"is needed by behavior {fallback.behavior}")
 
 
-def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats) -> Decision:
+def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, correction: Correction) -> Decision:
     """Decide with data."""
     spec, now_s = situation.spec, situation.now_s
     limits = spec.sizing.limits
-    sizing = size(spec.sizing, workload, situation.current)
+    sizing = size(spec.sizing, workload, situation.current, correction.factors)
     moves = PerPool(
         *(
             planned_move(
@@ -131,9 +150,10 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats) ->
         pools=pools,
         workload=workload,
         telemetry=situation.inputs.telemetry,
-        predicted=_predicted(spec, workload, pools, sizing),
+        predicted=_predicted(spec, workload, pools, sizing, correction),
         sizing=sizing,
         state=replace(state, pools=memory),
+        verified=correction.verified,
     )
 
 
@@ -225,7 +245,11 @@ def _blind_pool(situation: Situation, pool: Pool, move: Move, order: Order, fail
 
 
 def _predicted(
-    spec: ScalingSpec, workload: WorkloadStats, pools: PerPool[PoolDecision], sizing: SizingResult
+    spec: ScalingSpec,
+    workload: WorkloadStats,
+    pools: PerPool[PoolDecision],
+    sizing: SizingResult,
+    correction: Correction,
 ) -> Prediction | None:
     """Predict at the desired counts, or at the present ones of a pool that is left alone; None where unknown."""
     counts = [pool.current if pool.desired is None else pool.desired for _, pool in pools.items()]
@@ -234,4 +258,4 @@ def _predicted(
         return None
     if (prefill, decode) == (sizing.pools.prefill.replicas, sizing.pools.decode.replicas):
         return sizing.predicted
-    return predict(spec.sizing, workload, PerPool(prefill, decode))
+    return predict(spec.sizing, workload, PerPool(prefill, decode), correction.factors)

@@ -23,7 +23,15 @@ class Situation:
     def of(cls, spec: ScalingSpec, inputs: PlanInputs, now_s: float) -> "Situation":
         """Apply the freeze rules to both targets."""
         freezes = PerPool(
-            *(freeze(inputs.targets[pool], inputs.paused, spec.sizing.limits[pool].min_replicas) for pool in Pool)
+            *(
+                freeze(
+                    inputs.targets[pool],
+                    inputs.paused,
+                    spec.sizing.limits[pool].min_replicas,
+                    verifying=inputs.verifying,
+                )
+                for pool in Pool
+            )
         )
         return cls(spec, inputs, freezes, now_s)
 

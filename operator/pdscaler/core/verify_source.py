@@ -1,0 +1,144 @@
+"""Where trials get their latencies: the event simulation of one pool, block by block. Imports core; numba when it runs.
+
+Both pools see the same requests. Decode depends on prefill only through the first tokens, so that those of the settled
+prefill count are simulated once and serve every trial of decode.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.core.curves import prefill_curve
+from pdscaler.core.simulation.requests import RequestTable, draw_requests
+from pdscaler.core.simulation.run import Deployment, deployment_of, simulate_decode, simulate_prefill
+from pdscaler.core.spec import SizingSpec
+from pdscaler.core.verify_scale import Memory, decode_memory, prefill_memory
+from pdscaler.core.workload import WorkloadStats
+
+MOST_REPLICAS = 1000
+"""A prefill pool of more replicas than this is simulated as one in which no request ever waits."""
+
+
+class Blocks:
+    """Blocks of random requests of one workload, each drawn once.
+
+    Parameters
+    ----------
+    workload
+        The load, with known lengths.
+    seed
+        Block k is drawn with a seed of its own, made of this and k.
+    """
+
+    def __init__(self, workload: WorkloadStats, seed: int) -> None:
+        self._workload = workload
+        self._seed = seed
+        self._known: dict[tuple[int, int], RequestTable] = {}
+
+    def __call__(self, block: int, size: int) -> RequestTable:
+        """Return a block of requests."""
+        key = (block, size)
+        if key not in self._known:
+            self._known[key] = draw_requests(self._workload, size, block_seed(self._seed, block))
+        return self._known[key]
+
+
+def block_seed(seed: int, block: int) -> int:
+    """Return the seed of a block: neighbouring blocks and seeds have nothing in common.
+
+    Examples
+    --------
+    >>> block_seed(0, 1) == block_seed(0, 1), block_seed(0, 1) == block_seed(1, 0)
+    (True, False)
+    """
+    return int(np.random.SeedSequence((seed, block)).generate_state(1)[0])
+
+
+class PrefillSource:
+    """TTFT of the prefill pool.
+
+    Parameters
+    ----------
+    spec, workload
+        What is sized.
+    blocks
+        The requests.
+    seed
+        Of the routing, where it is random.
+    """
+
+    def __init__(self, spec: SizingSpec, workload: WorkloadStats, blocks: Blocks, seed: int) -> None:
+        self._spec = spec
+        self._workload = workload
+        self._blocks = blocks
+        self._seed = seed
+        self._deployment = deployment_of(spec)
+
+    def latencies(self, block: int, size: int, replicas: int) -> NDArray[np.float64]:
+        """Simulate a block."""
+        requests = self._blocks(block, size)
+        return self.first_tokens(block, size, replicas) - requests.arrival_s
+
+    def first_tokens(self, block: int, size: int, replicas: int) -> NDArray[np.float64]:
+        """Return when each request of a block has its first token, seconds."""
+        requests = self._blocks(block, size)
+        if replicas > MOST_REPLICAS:
+            return unhindered(self._deployment, requests)
+        return simulate_prefill(self._deployment, requests, replicas, seed=block_seed(self._seed, block))
+
+    def memory(self, replicas: int) -> Memory:
+        """Return how long the pool remembers."""
+        return prefill_memory(self._spec, self._workload, replicas)
+
+
+class DecodeSource:
+    """TPOT of the decode pool behind a given prefill pool.
+
+    Parameters
+    ----------
+    spec, workload
+        What is sized.
+    blocks
+        The requests.
+    first_tokens
+        From a block and its size to when each request arrives at decode.
+    """
+
+    def __init__(
+        self,
+        spec: SizingSpec,
+        workload: WorkloadStats,
+        blocks: Blocks,
+        first_tokens: Callable[[int, int], NDArray[np.float64]],
+    ) -> None:
+        self._spec = spec
+        self._workload = workload
+        self._blocks = blocks
+        self._first_tokens = first_tokens
+        self._known: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._deployment = deployment_of(spec)
+
+    def latencies(self, block: int, size: int, replicas: int) -> NDArray[np.float64]:
+        """Simulate a block; NaN where the answer is one token."""
+        requests = self._blocks(block, size)
+        first_token_s = self._known.get((block, size))
+        if first_token_s is None:
+            first_token_s = self._known[block, size] = self._first_tokens(block, size)
+        finished_s = simulate_decode(self._deployment, requests, first_token_s, replicas)
+        steps = requests.output_tokens - 1
+        return np.where(steps > 0, (finished_s - first_token_s) / np.maximum(steps, 1), np.nan)
+
+    def memory(self, replicas: int) -> Memory:
+        """Return how long the pool remembers."""
+        return decode_memory(self._spec, self._workload, replicas)
+
+
+def unhindered(deployment: Deployment, requests: RequestTable) -> NDArray[np.float64]:
+    """Return the first tokens of requests that never wait and never share a pass, seconds."""
+    curve = prefill_curve(deployment.prefill)
+    uncached = requests.input_tokens - requests.prefix_hit_tokens
+    lengths, where = np.unique(uncached, return_inverse=True)
+    passes = np.array([curve.time_s(float(tokens)) for tokens in lengths])[where]
+    overhead = curve.fixed_overhead_s + curve.overhead_per_token_s * requests.input_tokens
+    return requests.arrival_s + passes + overhead

@@ -1,0 +1,206 @@
+"""Trials of one pool: simulate a count of replicas until its statistic is clear of the target. Imports numpy and core.
+
+Sequential sampling on common random numbers: every count sees the same blocks of requests, each block about as long as
+all before it, and a trial takes the next block only while its interval holds the target.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.core.decision import Trial
+from pdscaler.core.pools import Pool
+from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
+from pdscaler.core.verify_interval import LEAST_BATCHES, Interval, interval
+from pdscaler.core.verify_scale import Memory
+from pdscaler.core.verify_search import Verdict
+
+RESOLUTION = 0.004
+"""A half width of this share of the target is as good as certain: the estimate then decides by itself."""
+
+LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 18
+"""Requests of the first block at least, and of any block at most."""
+
+_MEMORIES_PER_BATCH = 4
+_MEMORIES_TO_START = 4
+"""A run-in of four relaxation times leaves 2 % of the distance between an empty pool and its steady state."""
+_LATE_SHARE = 0.98
+_LATE_FACTOR = 1.5
+_PER_REPLICA = 32
+
+
+class Source(Protocol):
+    """Where a pool's latencies come from."""
+
+    def latencies(self, block: int, size: int, replicas: int) -> NDArray[np.float64]:
+        """Simulate a block of requests; latencies in order of arrival, NaN where a request has none."""
+
+    def memory(self, replicas: int) -> Memory:
+        """Return how long the pool remembers."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What is known of one count."""
+
+    kept: list[NDArray[np.float64]] = field(default_factory=list)
+    blocks: int = 0
+    requests: int = 0
+    verdict: Verdict = Verdict.UNDECIDED
+    estimate: Interval | None = None
+    unstable: bool = False
+
+    def values(self) -> NDArray[np.float64]:
+        """Return the latencies of the steady state, in order of arrival, block after block."""
+        if len(self.kept) > 1:
+            self.kept = [np.concatenate(self.kept)]
+        return self.kept[0] if self.kept else np.empty(0)
+
+
+class PoolTrials:
+    """The trials of one pool.
+
+    Parameters
+    ----------
+    pool, target
+        Whose, and what they are held against; without a target they are only looked at.
+    source
+        Simulates.
+    start
+        The count that the search begins with: it sets the size of the first block.
+    """
+
+    def __init__(self, pool: Pool, target: LatencyTarget | None, source: Source, start: int) -> None:
+        self.pool = pool
+        self.target = target
+        self._source = source
+        self._runs: dict[int, Run] = {}
+        enough = LEAST_BATCHES * _MEMORIES_PER_BATCH * source.memory(start).requests
+        self._first = int(min(max(LEAST_BLOCK, _PER_REPLICA * start, 1.25 * enough), MOST_BLOCK // 2))
+        self.requests = 0
+
+    def judge(self, replicas: int, budget: int) -> Verdict:
+        """Simulate a count until it is clear of the target, or the budget does not hold the next block.
+
+        Parameters
+        ----------
+        replicas
+            The count.
+        budget
+            Requests that this count may cost in all, earlier calls included.
+        """
+        assert self.target is not None
+        run = self._runs.setdefault(replicas, Run())
+        while run.verdict is Verdict.UNDECIDED and run.requests + self.size(run.blocks) <= budget:
+            self._extend(replicas, run)
+            run.verdict = self._verdict(run)
+        return run.verdict
+
+    def look(self, replicas: int) -> Run:
+        """Simulate a count for at least one block that counts, whatever it shows."""
+        run = self._runs.setdefault(replicas, Run())
+        while not run.unstable and not run.kept and run.requests < MOST_BLOCK:
+            self._extend(replicas, run)
+            if self.target is not None and run.verdict is Verdict.UNDECIDED:
+                run.verdict = self._verdict(run)
+        return run
+
+    def statistics(self, replicas: int) -> LatencyStatistics | None:
+        """Return every statistic of a count that was simulated long enough; None of another."""
+        run = self._runs.get(replicas)
+        if run is None:
+            return None
+        if run.unstable:
+            return LatencyStatistics(*[math.inf] * 5)
+        values = run.values()
+        if not len(values):
+            return None
+        quantiles = [statistic.quantile for statistic in Statistic if statistic.quantile is not None]
+        return LatencyStatistics(float(values.mean()), *(float(value) for value in np.quantile(values, quantiles)))
+
+    def run(self, replicas: int) -> Run | None:
+        """Return what is known of a count; None where it was not simulated."""
+        return self._runs.get(replicas)
+
+    def inverse(self, replicas: int) -> float | None:
+        """Return 1 / the target's statistic of a count, 1/s; None where it was not estimated, or the queue grew."""
+        run = self._runs.get(replicas)
+        if run is None or run.unstable or run.estimate is None:
+            return None
+        return 1 / run.estimate.value_s
+
+    def spent(self, replicas: int) -> int:
+        """Return the requests that a count has cost."""
+        run = self._runs.get(replicas)
+        return 0 if run is None else run.requests
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return the trials as the result lists them, in the order in which they began."""
+        return tuple(
+            Trial(
+                self.pool,
+                replicas,
+                math.inf if run.unstable or run.estimate is None else run.estimate.value_s,
+                math.inf if run.unstable or run.estimate is None else run.estimate.half_width_s,
+                run.requests,
+            )
+            for replicas, run in self._runs.items()
+        )
+
+    def size(self, block: int) -> int:
+        """Return the requests of a block: as many as all before it."""
+        return min(self._first << max(0, block - 1), MOST_BLOCK)
+
+    def _extend(self, replicas: int, run: Run) -> None:
+        """Simulate the next block and keep what is of the steady state."""
+        size = self.size(run.blocks)
+        values = self._source.latencies(run.blocks, size, replicas)
+        run.blocks += 1
+        run.requests += size
+        self.requests += size
+        memory = self._source.memory(replicas)
+        # The last requests decode while nobody arrives any more: as far from the steady state as the first.
+        lead = int(_MEMORIES_TO_START * memory.requests)
+        tail = int(_MEMORIES_TO_START * memory.in_flight) if self.pool is Pool.DECODE else 0
+        if self._overloaded(values[: len(values) - tail], memory):
+            run.unstable = True
+        elif 2 * (lead + tail) <= size:
+            steady = values[lead : size - tail]
+            run.kept.append(steady[~np.isnan(steady)])
+        kept = run.values()
+        if self.target is not None and len(kept):
+            share = len(kept) / max(1, run.requests)  # a batch counts requests that have a latency
+            batch = _MEMORIES_PER_BATCH * memory.requests * min(1.0, share * 1.2)
+            run.estimate = interval(kept, self.target.statistic, batch)
+
+    def _overloaded(self, values: NDArray[np.float64], memory: Memory) -> bool:
+        """Whether the queue plainly grows: almost every request of the last quarter is beyond the target by far."""
+        values = values[~np.isnan(values)]
+        quarter = len(values) // 4
+        if not quarter:
+            return False
+        last, before = values[-quarter:], values[-2 * quarter : -quarter]
+        growing = float(last.mean()) > 1.2 * float(before.mean())
+        if self.target is None:
+            return growing and memory.utilization > 1
+        late = float((last > self.target.target_s).mean()) >= _LATE_SHARE
+        return late and growing and float(last.mean()) > _LATE_FACTOR * self.target.target_s
+
+    def _verdict(self, run: Run) -> Verdict:
+        assert self.target is not None
+        if run.unstable:
+            return Verdict.MISSES
+        estimate, target_s = run.estimate, self.target.target_s
+        if estimate is None:
+            return Verdict.UNDECIDED
+        if estimate.high_s <= target_s:
+            return Verdict.MEETS
+        if estimate.low_s > target_s:
+            return Verdict.MISSES
+        if estimate.half_width_s <= RESOLUTION * target_s:
+            return Verdict.MEETS if estimate.value_s <= target_s else Verdict.MISSES
+        return Verdict.UNDECIDED
+
