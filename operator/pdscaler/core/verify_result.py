@@ -1,0 +1,173 @@
+"""What simulation found, put into a sizing answer: models that know simulated latencies, margins, a note. Core only."""
+
+import math
+from dataclasses import dataclass
+
+from pdscaler.core.decision import Binding, Verification
+from pdscaler.core.explain import LATENCY
+from pdscaler.core.need import Need, PoolModel
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
+from pdscaler.core.verify_settle import Settled
+from pdscaler.units import format_number
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedPool:
+    """A pool whose latencies are those that were simulated, where they were; all else is the law's.
+
+    Parameters
+    ----------
+    law
+        The pool by its law, at the corrected load.
+    simulated
+        Statistics by count of replicas, never rising with the count.
+    """
+
+    law: PoolModel
+    simulated: dict[int, LatencyStatistics]
+
+    @property
+    def rate_rps(self) -> float:
+        """Requests per second over the whole pool."""
+        return self.law.rate_rps
+
+    @property
+    def target(self) -> LatencyTarget | None:
+        """The objective; None where there is none."""
+        return self.law.target
+
+    @property
+    def statistic(self) -> Statistic:
+        """The statistic that the target binds; the mean where there is no target."""
+        return self.law.statistic
+
+    @property
+    def idle_s(self) -> float:
+        """That statistic without load, seconds: no count does better."""
+        return self.law.idle_s
+
+    @property
+    def attainable(self) -> bool:
+        """Whether any number of replicas meets the target."""
+        return self.law.attainable
+
+    def need(self) -> Need:
+        """Return what the pool asks for under its load."""
+        return self.law.need()
+
+    def least_replicas(self, rate_rps: float) -> int:
+        """Return the least count that serves a load within the target, or the bounded rule where none does."""
+        return self.law.least_replicas(rate_rps)
+
+    def largest_load(self, replicas: int) -> float:
+        """Return the largest load, requests/s, that a count serves within the target, or by the bounded rule."""
+        return self.law.largest_load(replicas)
+
+    def binding(self, replicas: int) -> Binding:
+        """Return what decides how much a count serves."""
+        return self.law.binding(replicas)
+
+    def statistics(self, replicas: int) -> LatencyStatistics:
+        """Return the latencies at a count; infinite where the queue is unstable."""
+        known = self.simulated.get(replicas)
+        return self.law.statistics(replicas) if known is None else known
+
+    def value_s(self, replicas: int) -> float:
+        """Return the target's statistic at a count, seconds; infinite where the queue is unstable."""
+        value_s = self.statistics(replicas).of(self.statistic)
+        assert value_s is not None
+        return value_s
+
+
+def simulated_pool(law: PoolModel, settled: Settled, chosen: int) -> SimulatedPool:
+    """Simulate the chosen count and its neighbours as far as they were not; return the pool with what was found."""
+    found: dict[int, LatencyStatistics] = {}
+    above: LatencyStatistics | None = None
+    for replicas in (chosen + 1, chosen, chosen - 1):
+        if replicas < 1:
+            continue
+        settled.trials.look(replicas)
+        statistics = settled.trials.statistics(replicas)
+        if statistics is None:
+            continue
+        if above is not None:  # two counts closer than their sampling error must not look reversed
+            statistics = worse(statistics, above)
+        found[replicas] = above = statistics
+    return SimulatedPool(law, found)
+
+
+def worse(one: LatencyStatistics, other: LatencyStatistics) -> LatencyStatistics:
+    """Return the greater of each statistic.
+
+    Examples
+    --------
+    >>> worse(LatencyStatistics(mean=1.0, p99=5.0), LatencyStatistics(mean=2.0, p99=4.0))
+    LatencyStatistics(mean=2.0, p50=None, p90=None, p95=None, p99=5.0)
+    """
+
+    def greater(statistic: Statistic) -> float | None:
+        known = [value for value in (one.of(statistic), other.of(statistic)) if value is not None]
+        return max(known, default=None)
+
+    return LatencyStatistics(*map(greater, Statistic))
+
+
+def verification_of(
+    settled: PerPool[Settled], chosen: PerPool[int], corrections: PerPool[float], budget_requests: int
+) -> Verification:
+    """Say how a plan was settled."""
+    margins, widths = {}, {}
+    for pool, outcome in settled.items():
+        margins[pool], widths[pool] = _margin(outcome, chosen[pool])
+    requests = sum(outcome.trials.requests for _, outcome in settled.items())
+    open_pools = [pool for pool, outcome in settled.items() if not outcome.decided]
+    note = "; ".join(_note(pool, outcome) for pool, outcome in settled.items())
+    if open_pools:
+        note += f"; {format_number(budget_requests)} requests do not settle {' and '.join(open_pools)}"
+    return Verification(
+        verified=not open_pools,
+        margins=PerPool(margins[Pool.PREFILL], margins[Pool.DECODE]),
+        half_widths=PerPool(widths[Pool.PREFILL], widths[Pool.DECODE]),
+        requests=requests,
+        trials=tuple(trial for _, outcome in settled.items() for trial in outcome.trials.trials()),
+        note=note,
+        corrections=corrections,
+    )
+
+
+def _margin(settled: Settled, replicas: int) -> tuple[float | None, float | None]:
+    """Return by which share of the target a count stays below it, and the half width of that."""
+    target, run = settled.trials.target, settled.trials.run(replicas)
+    if target is None or run is None:
+        return None, None
+    if run.unstable:
+        return -math.inf, 0.0
+    if run.estimate is None:
+        return None, None
+    return 1 - run.estimate.value_s / target.target_s, run.estimate.half_width_s / target.target_s
+
+
+def _note(pool: Pool, settled: Settled) -> str:
+    if settled.trials.target is None:
+        return f"{pool} has no target"
+    name = LATENCY[pool]
+    if not settled.searched:
+        return f"no count meets the {name} target"
+    if settled.least is None:
+        return f"the greatest {pool} count misses the {name} target"
+    parts = [f"{name} at {settled.least} {_distance(settled, settled.least)}"]
+    if settled.least > 1:
+        parts.append(f"at {settled.least - 1} {_distance(settled, settled.least - 1)}")
+    return ", ".join(parts)
+
+
+def _distance(settled: Settled, replicas: int) -> str:
+    margin, width = _margin(settled, replicas)
+    if margin is None or width is None:
+        return "unknown"
+    if math.isinf(margin):
+        return "unbounded"
+    percent = f"{format_number(abs(margin) * 100, 2)} %"
+    side = "below" if margin >= 0 else "above"
+    return f"{percent} {side} the target (±{format_number(width * 100, 1)} %)"
