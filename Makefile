@@ -8,10 +8,10 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pdscaler needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)")'
@@ -58,6 +58,10 @@ lock: ## Lock the dependencies again (needs uv)
 
 bench: $(STAMP) ## Measure speed and memory (build/bench/*.json)
 	@$(BIN)/python -m bench
+
+bench-sizing: $(STAMP) ## Judge plans by simulation, ours and four others (docs/sizing-benchmark.md)
+	@$(BIN)/python -m bench.sizing $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") \
+		$(if $(PROFILE),--profile "$(PROFILE)") $(if $(RESUME),--resume)
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

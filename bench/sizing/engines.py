@@ -1,8 +1,8 @@
 """Engine profiles that the sizing benchmark draws its cases from. Imports pdscaler's core (and profiler, for files).
 
 None of them is anybody's data file: the DeepSeek and H20 figures stand in the paper (arXiv 2603.04716); the others are
-numbers of our own with the shapes that profiles have in life: a flat start and a convex end of prefill, a decode surface
-in batch and context, noise that makes points fall where they should rise, little KV memory.
+numbers of our own with the shapes that profiles have in life: a flat start and a convex end of prefill, a decode
+surface in batch and context, noise that makes points fall where they should rise, little KV memory.
 """
 
 import json

@@ -5,10 +5,10 @@ Sources (Apache-2.0, read for their rules; this code is our own): llm-d/llm-d-wo
 llm-inferno/queue-analysis): ``README.md`` (the scenarios), ``queueanalyzer.go`` (``BuildModel``, ``Size``).
 
 One iteration of n requests takes T(n) = alpha + n·(beta·(in + out)/(out + 1) + gamma·(in + out/2)); a request's
-prefill takes T(n) + (beta + gamma)·in, one token T(n) + beta + gamma·(in + out/2). A replica is a birth–death queue with
-service rate n / (prefill + out·token) up to the batch limit, and room for 100 more that wait. A bisection finds the
-largest rate whose mean TTFT and ITL are within the targets, and replicas = ceil(rate / that). The README's scenarios for
-a single stage are "prefill only" with out = 1, and "decode only" with in = 0: the latter drops the prompt's KV reads.
+prefill takes T(n) + (beta + gamma)·in, one token T(n) + beta + gamma·(in + out/2). A replica is a birth–death queue
+with service rate n / (prefill + out·token) up to the batch limit, and room for 100 more that wait. A bisection finds
+the largest rate whose mean TTFT and ITL are within the targets, and replicas = ceil(rate / that). The scenarios of
+its README for one stage are "prefill only", out = 1, and "decode only", in = 0: the latter drops the prompt's KV reads.
 
 Its parameters come from a Kalman filter over live traffic. Before any traffic they are fitted here to the profile of
 the pool, by least squares of the relative error, none below 0: the best that the filter could learn. Where one context
