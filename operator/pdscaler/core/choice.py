@@ -1,10 +1,10 @@
 """The exact choice of an integer pair of replicas under bounds, ratio and budget. Imports core and errors only.
 
-For every prefill count the decode counts that the constraints allow are one interval, so that one pass over the
-prefill counts (a few hundred at most) finds the optimum of all pairs.
+For every prefill count the decode counts that the constraints allow are one interval, whose ends are monotone in the
+prefill count: bisection finds the optimum of all pairs, however dear it is to ask what a count serves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pdscaler.core.decision import Limit
@@ -60,20 +60,43 @@ class Space:
         """Return the same pairs, and those that only the budget excludes."""
         return replace(self, constraints=replace(self.constraints, max_gpus=None))
 
-    def rows(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (prefill, least decode, greatest decode) of every allowed pair, prefill ascending."""
-        first, last = self.bounds.prefill.low, self.bounds.prefill.high
-        least, most = self.bounds.decode.low, self.bounds.decode.high
-        budget, cost_p, cost_d = self.constraints.max_gpus, self.gpus.prefill, self.gpus.decode
-        if budget is not None:
-            last = min(last, (budget - least * cost_d) // cost_p)
-        for prefill in range(first, last + 1):
-            low, high = decode_interval(prefill, self.constraints)
-            low, high = max(low, least), most if high is None else min(high, most)
-            if budget is not None:
-                high = min(high, (budget - prefill * cost_p) // cost_d)
-            if low <= high:
-                yield prefill, low, high
+    def least_decode(self, prefill: int) -> int:
+        """Return the least decode count that bounds and ratio allow beside a prefill count; it never falls with it."""
+        return max(self.bounds.decode.low, decode_interval(prefill, self.constraints)[0])
+
+    def most_decode(self, prefill: int) -> int:
+        """Return the greatest decode count that bounds and ratio allow beside a prefill count; it never falls with it.
+
+        What the budget leaves beside it is :meth:`affordable_decode`.
+        """
+        high = decode_interval(prefill, self.constraints)[1]
+        return self.bounds.decode.high if high is None else min(high, self.bounds.decode.high)
+
+    def affordable_decode(self, prefill: int) -> int:
+        """Return how many decode replicas the budget leaves beside a prefill count; it never rises with it."""
+        budget = self.constraints.max_gpus
+        if budget is None:
+            return self.bounds.decode.high
+        return max(0, (budget - prefill * self.gpus.prefill) // self.gpus.decode)
+
+    def row(self, prefill: int) -> tuple[int, int, int] | None:
+        """Return (prefill, least decode, greatest decode) of the allowed pairs; None where there is none."""
+        low, high = self.least_decode(prefill), min(self.most_decode(prefill), self.affordable_decode(prefill))
+        return (prefill, low, high) if low <= high else None
+
+    def rows(self, start: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """Yield every row of allowed pairs, prefill ascending, from ``start`` on."""
+        first, ratio = self.bounds.prefill.low, self.constraints.min_ratio
+        if ratio is not None:  # fewer prefill replicas than this allow less than the least decode count
+            first = max(first, -(-self.bounds.decode.low * ratio.prefill // ratio.decode))
+        if start is not None:
+            first = max(first, start)
+        for prefill in range(first, self.bounds.prefill.high + 1):
+            row = self.row(prefill)
+            if row is not None:
+                yield row
+            elif self.least_decode(prefill) > min(self.bounds.decode.high, self.affordable_decode(prefill)):
+                return  # what is asked only grows from here on, and what is there only falls
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +187,11 @@ def label(pair: PerPool[int]) -> str:
     return f"{pair.prefill}P{pair.decode}D"
 
 
-def choose(space: Space, wanted: PerPool[int], capacity: PerPool[float], current: PerPool[int] | None = None) -> Choice:
+Loads = PerPool[Callable[[int], float]]
+"""By pool, the largest load that a count of replicas serves within the target; it never falls as the count grows."""
+
+
+def choose(space: Space, wanted: PerPool[int], loads: Loads) -> Choice:
     """Choose the pair: both get what they want with the fewest GPUs, else the pair that serves the largest load.
 
     Parameters
@@ -173,54 +200,109 @@ def choose(space: Space, wanted: PerPool[int], capacity: PerPool[float], current
         Allowed pairs; at least one.
     wanted
         The counts the pools ask for, before their bounds.
-    capacity
-        Load that one replica of each pool serves, any common unit; it matters only where not both can get enough.
-    current
-        The present counts: among equals the fewest changes win. None where unknown.
+    loads
+        Load that each count of each pool serves, any common unit; it matters only where not both can get enough.
 
     Returns
     -------
     Choice
-        Ties are broken by GPUs, then by changes against ``current``, then by the fewest prefill replicas.
+        The one pair of fewest GPUs that does what it was chosen for: no other ties with it, so that changes against the
+        present counts never decide. For the counts that suffice are bounded from below only, and where two pairs lie
+        within bounds, ratio and budget, so does the pair of the smaller count of each pool, with fewer GPUs than both.
     """
     asked = PerPool(space.bounds.prefill.clamp(wanted.prefill), space.bounds.decode.clamp(wanted.decode))
     pair = _least_with(space, asked)
     serves_all = pair is not None
     if pair is None:
-        pair = largest_served(space, capacity, current)
+        pair = largest_served(space, loads, asked)
     joint = _joint_limits(space, asked)
     limits = (_own_limits(space, wanted, pool) + (joint if pair[pool] != asked[pool] else ()) for pool in Pool)
     return Choice(pair, PerPool(*limits), serves_all)
 
 
-def largest_served(space: Space, capacity: PerPool[float], current: PerPool[int] | None = None) -> PerPool[int]:
-    """Return the pair with the largest load min(P capacity_P, D capacity_D), with the fewest GPUs among equals."""
-    best: tuple[float, int, int, int] | None = None
-    best_pair = PerPool(space.bounds.prefill.low, space.bounds.decode.low)
-    for prefill, low, high in space.rows():
-        load = prefill * capacity.prefill
-        decode = _least_count(load, capacity.decode, low, high)
-        pair = PerPool(prefill, decode)
-        served = min(load, decode * capacity.decode)
-        changes = 0 if current is None else abs(prefill - current.prefill) + abs(decode - current.decode)
-        key = (-served, space.cost(pair), changes, prefill)
-        if best is None or key < best:
-            best, best_pair = key, pair
-    return best_pair
+def largest_served(space: Space, loads: Loads, near: PerPool[int]) -> PerPool[int]:
+    """Return the pair with the largest load min(load_P(P), load_D(D)), with the fewest GPUs among equals.
+
+    Parameters
+    ----------
+    space
+        Allowed pairs; at least one.
+    loads
+        See :func:`choose`.
+    near
+        Counts in about the proportion of the answer: the search begins there.
+
+    Notes
+    -----
+    While the budget leaves more decode replicas than their bounds and the ratio allow, and while what it leaves serves
+    more than prefill does, more prefill never serves less; from there on it never serves more. That count is found by
+    galloping and bisection; where the ratio allows no decode count beside it, its nearest neighbours stand for it. So
+    each load is asked for a few times only.
+    """
+    loads = loads.map(_Remembered)
+    first, last = space.bounds.prefill.low, space.bounds.prefill.high
+
+    def budget_is_less(prefill: int) -> bool:
+        decode = space.affordable_decode(prefill)
+        return decode < space.most_decode(prefill) and (decode < 1 or loads.decode(decode) <= loads.prefill(prefill))
+
+    budget = space.constraints.max_gpus
+    guess = near.prefill if budget is None else near.prefill * budget // space.cost(near)
+    turn = _first_true(budget_is_less, first, last + 1, guess)
+    rows = (
+        next(space.rows(turn), None),
+        next(filter(None, map(space.row, range(turn - 1, first - 1, -1))), None),
+    )
+    best_load, prefill, decode = max(
+        (min(loads.prefill(row[0]), loads.decode(row[2])), row[0], row[2]) for row in rows if row is not None
+    )
+    least = PerPool(
+        _least_serving(loads.prefill, best_load, space.bounds.prefill.low, prefill),
+        _least_serving(loads.decode, best_load, space.bounds.decode.low, decode),
+    )
+    pair = _least_with(space, least)
+    assert pair is not None, "the pair that was found is among them"
+    return pair
 
 
-def _least_count(load: float, capacity: float, low: int, high: int) -> int:
-    """Return the least count of the interval with count * capacity >= load, as floats compare; else ``high``."""
-    if capacity <= 0:
-        return low
-    if high * capacity < load:
-        return high
-    count = max(low, int(load / capacity))
-    while count * capacity < load:
-        count += 1
-    while count > low and (count - 1) * capacity >= load:
-        count -= 1
-    return count
+def _least_serving(load: Callable[[int], float], wanted: float, low: int, high: int) -> int:
+    """Return the least count from ``low`` to ``high`` that serves the load; ``high`` does."""
+    return _first_true(lambda count: load(count) >= wanted, low, high)
+
+
+class _Remembered:
+    """A function of counts that is asked for each value once."""
+
+    def __init__(self, load: Callable[[int], float]) -> None:
+        self._load = load
+        self._found: dict[int, float] = {}
+
+    def __call__(self, count: int) -> float:
+        found = self._found.get(count)
+        if found is None:
+            found = self._found[count] = self._load(count)
+        return found
+
+
+def _first_true(holds: Callable[[int], bool], low: int, high: int, guess: int | None = None) -> int:
+    """Return the least number from ``low`` on that holds; ``high`` where none below it does.
+
+    What holds for a number holds for every greater one. The search gallops away from the guess (by default just below
+    ``high``), then bisects.
+    """
+    step = 1
+    probe = high - 1 if guess is None else min(max(guess, low), high - 1)
+    while low < high:
+        if holds(probe):
+            high = probe
+            probe -= step
+        else:
+            low = probe + 1
+            probe += step
+        step *= 2
+        if not low <= probe < high:
+            probe = (low + high) // 2
+    return high
 
 
 def _least_with(space: Space, asked: PerPool[int]) -> PerPool[int] | None:

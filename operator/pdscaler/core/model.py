@@ -1,14 +1,13 @@
-"""What a sizing model tells of one pool under one load, and how a spec and a workload become one. Imports core only."""
+"""How a spec and a workload become the models of both pools, and what must be said about them. Imports core only."""
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from pdscaler.core.curves import DecodeSurface, PrefillCurve, decode_surface, prefill_curve
-from pdscaler.core.decision import Binding
-from pdscaler.core.paper import BatchLimit, DecodeModel, PrefillModel, batch_limit
+from pdscaler.core.need import PoolModel
+from pdscaler.core.paper import DecodeModel, PrefillModel, batch_limit
+from pdscaler.core.paperpool import PaperPool
 from pdscaler.core.pools import PerPool
-from pdscaler.core.slo import LatencyStatistics, LatencyTarget
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
@@ -16,54 +15,27 @@ from pdscaler.errors import InvalidInputError
 OUTSIDE = 1.01
 """A value within 1 % of the measured range counts as measured."""
 
-
-class PoolModel(Protocol):
-    """A pool of replicas under a given load."""
-
-    @property
-    def rate_rps(self) -> float:
-        """Requests per second over the whole pool."""
-
-    @property
-    def target(self) -> LatencyTarget | None:
-        """The objective; None where there is none."""
-
-    @property
-    def attainable(self) -> bool:
-        """Whether any number of replicas meets the target."""
-
-    @property
-    def binding(self) -> Binding:
-        """What decides the required count."""
-
-    @property
-    def capacity_rps(self) -> float:
-        """Requests per second that one replica serves within the target; 0 where it cannot."""
-
-    @property
-    def best_effort_rps(self) -> float:
-        """The capacity, or where there is none the bounded rule's requests per second of one replica."""
-
-    def statistics(self, replicas: int) -> LatencyStatistics:
-        """Return the latencies predicted at a count of replicas."""
+UNCORRECTED = PerPool(1.0, 1.0)
+"""The load as it is, for both pools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
     """Both pools' models, and what must be said about them."""
 
-    prefill: PrefillModel
-    decode: DecodeModel
+    pools: PerPool[PoolModel]
     warnings: tuple[str, ...]
 
-    @property
-    def pools(self) -> PerPool[PoolModel]:
-        """Return the models by pool."""
-        return PerPool(self.prefill, self.decode)
 
+def build_models(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool[float] = UNCORRECTED) -> Models | None:
+    """Build the models of both pools, by the spec's choice of model.
 
-def build_models(spec: SizingSpec, workload: WorkloadStats) -> Models | None:
-    """Build PaperMM1 (and Auto, which means the same for now) from a spec and a workload.
+    Parameters
+    ----------
+    spec, workload
+        What to size, and for what load.
+    corrections
+        Factors, > 0, on the load that each pool's model sees.
 
     Returns
     -------
@@ -83,26 +55,59 @@ def build_models(spec: SizingSpec, workload: WorkloadStats) -> Models | None:
         raise InvalidInputError("spec.slo", "give ttft, tpot or both")
     if not (math.isfinite(spec.decode_derate) and spec.decode_derate > 0):
         raise InvalidInputError("spec.sizing.decodeDerate", f"must be above 0, found {spec.decode_derate}")
+    for pool, factor in corrections.items():
+        if not (math.isfinite(factor) and factor > 0):
+            raise InvalidInputError(f"corrections.{pool}", f"must be above 0, found {factor}")
     curve, surface = prefill_curve(spec.prefill_profile), decode_surface(spec.decode_profile)
     if workload.isl is None or workload.osl is None:
         return None
-    input_tokens, output_tokens = workload.isl.mean_tokens, workload.osl.mean_tokens
     # The prefix cache spares compute, not memory: decode keeps the whole prompt resident.
-    uncached_tokens = input_tokens * (1 - workload.prefix_hit_ratio)
-    context_tokens = input_tokens + output_tokens / 2
-    prefill = PrefillModel(
-        workload.arrival_rate_rps, curve.time_s(uncached_tokens), curve.overhead_s(input_tokens), spec.slo.ttft
+    mix = _Mix(
+        workload.isl.mean_tokens,
+        workload.isl.mean_tokens * (1 - workload.prefix_hit_ratio),
+        workload.osl.mean_tokens,
     )
-    limit = batch_limit(surface, context_tokens)
-    line = surface.line_at(context_tokens)
-    decode = DecodeModel(workload.arrival_rate_rps, output_tokens, line, limit, spec.decode_derate, spec.slo.tpot)
+    pools = _paper_pools(spec, workload.arrival_rate_rps, mix, corrections)
     warnings = (
         *curve.warnings,
         *surface.warnings,
-        *_prefill_notes(curve, uncached_tokens),
-        *_decode_notes(surface, context_tokens, decode, limit),
+        *_prefill_notes(curve, mix.uncached_tokens),
+        *_decode_notes(surface, mix.context_tokens, pools.decode),
     )
-    return Models(prefill, decode, warnings)
+    return Models(PerPool(pools.prefill, pools.decode), warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mix:
+    """Mean lengths of a request, tokens."""
+
+    input_tokens: float
+    uncached_tokens: float
+    output_tokens: float
+
+    @property
+    def context_tokens(self) -> float:
+        """Mean context of a request in decode."""
+        return self.input_tokens + self.output_tokens / 2
+
+
+def _paper_pools(spec: SizingSpec, rate_rps: float, mix: _Mix, corrections: PerPool[float]) -> PerPool[PaperPool]:
+    curve, surface = prefill_curve(spec.prefill_profile), decode_surface(spec.decode_profile)
+    prefill = PrefillModel(
+        rate_rps * corrections.prefill,
+        curve.time_s(mix.uncached_tokens),
+        curve.overhead_s(mix.input_tokens),
+        spec.slo.ttft,
+    )
+    decode = DecodeModel(
+        rate_rps * corrections.decode,
+        mix.output_tokens,
+        surface.line_at(mix.context_tokens),
+        batch_limit(surface, mix.context_tokens),
+        spec.decode_derate,
+        spec.slo.tpot,
+    )
+    return PerPool(PaperPool(prefill, rate_rps, corrections.prefill), PaperPool(decode, rate_rps, corrections.decode))
 
 
 def check_workload(workload: WorkloadStats) -> None:
@@ -137,7 +142,9 @@ def _prefill_notes(curve: PrefillCurve, tokens: float) -> list[str]:
     return []
 
 
-def _decode_notes(surface: DecodeSurface, context: float, model: DecodeModel, limit: BatchLimit) -> list[str]:
+def _decode_notes(surface: DecodeSurface, context: float, pool: PaperPool) -> list[str]:
+    assert isinstance(pool.model, DecodeModel)
+    limit = pool.model.limit
     notes = []
     low, high = surface.contexts[0], surface.contexts[-1]
     if context > high * OUTSIDE or context < low / OUTSIDE:
@@ -148,7 +155,7 @@ def _decode_notes(surface: DecodeSurface, context: float, model: DecodeModel, li
             f"TPOT of {nearest:.0f} is used"
         )
     first, last = surface.measured_batches(context)
-    batch = model.largest_batch or 1.0
+    batch = pool.model.largest_batch or 1.0
     if batch > last * OUTSIDE:
         notes.append(f"decode profile: batch {batch:.1f} lies beyond the measured {first:.0f}–{last:.0f}: extrapolated")
     if surface.kv_capacity_tokens is not None and limit.batch * context > surface.kv_capacity_tokens * OUTSIDE:

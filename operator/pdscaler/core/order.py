@@ -1,5 +1,6 @@
 """Joint rules on what is ordered: the ratio, the GPU budget, and in which order to write. Imports core only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pdscaler.core.choice import Bounds, Space, decode_interval, largest_served
@@ -100,7 +101,8 @@ def cut_growth(
         return orders
     bounds = orders.map(lambda order: Bounds(order.current, max(order.current, order.desired)))
     space = Space(bounds, gpus, Constraints(max_gpus=present + max(0, free)))
-    pair = largest_served(space, capacity)
+    loads: PerPool[Callable[[int], float]] = capacity.map(lambda each: lambda count: count * each)
+    pair = largest_served(space, loads, orders.map(lambda order: max(order.current, order.desired)))
     pair = _spend_rest(space, pair, orders)
     for pool in Pool:
         if pair[pool] < orders[pool].desired:

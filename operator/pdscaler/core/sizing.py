@@ -5,44 +5,25 @@ from dataclasses import dataclass
 
 from pdscaler.core.choice import Choice, Space, choose, space_of
 from pdscaler.core.decision import Binding, Limit, PoolSizing, Prediction, SizingResult, WhatIf
-from pdscaler.core.explain import explain, infeasible_reason
-from pdscaler.core.model import Models, PoolModel, build_models
+from pdscaler.core.explain import explain, infeasible_reason, served_rps
+from pdscaler.core.model import UNCORRECTED, Models, build_models
+from pdscaler.core.need import Need, PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.errors import InvalidInputError
 
-ROUNDING = 1e-9
-"""A need this little above a whole number is that number: it is rounding of the arithmetic."""
-
-MOST_REPLICAS = 10**9
-"""A need beyond this is no longer counted (a target at the very edge of what is attainable)."""
-
 CHANGES_LOOKED_AT = 200
 """Thresholds of either pool that :func:`next_changes` looks at before it gives up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What one pool asks for under one load.
-
-    Parameters
-    ----------
-    required
-        Real-valued replicas; infinite where no count meets the target.
-    wanted
-        Real-valued replicas that the count is rounded from: ``required``, or the bounded rule's where infeasible.
-    recommended
-        The least whole count, at least 1.
-    """
-
-    required: float
-    wanted: float
-    recommended: int
-
-
-def size(spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None = None) -> SizingResult:
+def size(
+    spec: SizingSpec,
+    workload: WorkloadStats,
+    current: PerPool[int] | None = None,  # noqa: ARG001 - no answer ties with another: choose says why
+    corrections: PerPool[float] = UNCORRECTED,
+) -> SizingResult:
     """Find the replicas of both pools.
 
     Meets both objectives within bounds, ratio and budget, with the fewest GPUs, then the fewest changes. Under a budget
@@ -56,6 +37,8 @@ def size(spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None
         The load to size for; lengths may be unknown only where nothing arrives.
     current
         The present replicas, for the fewest changes among equals; None where unknown.
+    corrections
+        Factors, > 0, on the load that each pool's model sees: what simulation found the model to be off by.
 
     Returns
     -------
@@ -71,39 +54,53 @@ def size(spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None
     -----
     Laws: more load never recommends fewer; a looser target never more, among attainable ones; a stricter percentile
     never fewer; no load gives the minimums; what limits one pool never changes what is recommended for the other. Of an
-    unattainable target see :attr:`PrefillModel.best_effort_rps` and :attr:`DecodeModel.best_effort_rps`.
+    unattainable target see :meth:`pdscaler.core.lawpool.LawPool.least_replicas`.
     """
-    models = build_models(spec, workload)
+    models = build_models(spec, workload, corrections)
     space = space_of(spec.limits, spec.constraints)
-    if models is None:
-        return _idle(space, current)
-    needs = models.pools.map(lambda model: _need(model, 1.0))
-    choice = _choice(models, needs, space, current)
-    pools = PerPool(*(_pool_sizing(pool, models, needs[pool], space, choice) for pool in Pool))
-    idle = workload.arrival_rate_rps == 0
+    return _idle(space) if models is None else answer(models, space)
+
+
+def answer(models: Models, space: Space) -> SizingResult:
+    """Choose among the pairs of a space by what the models of both pools say.
+
+    Parameters
+    ----------
+    models
+        Latency against count and load, whoever found it: a law, or a law and a simulation.
+    space
+        What the constraints allow.
+    """
+    pools = models.pools
+    needs = pools.map(lambda model: model.need())
+    choice = _choice(pools, needs.map(lambda need: need.recommended), space)
+    answers = PerPool(*(_pool_sizing(pool, pools[pool], needs[pool], space, choice) for pool in Pool))
+    idle = pools.prefill.rate_rps == 0
     feasible = idle or _feasible(needs, choice.replicas)
     return SizingResult(
         feasible=feasible,
         gpus=space.cost(choice.replicas),
-        limited_by=_all_limits(pools),
-        pools=pools,
-        predicted=_prediction(models, choice.replicas),
+        limited_by=_all_limits(answers),
+        pools=answers,
+        predicted=_prediction(pools, choice.replicas),
         what_if=tuple(
             WhatIf(
-                pair.prefill, pair.decode, space.cost(pair), idle or _feasible(needs, pair), _prediction(models, pair)
+                pair.prefill, pair.decode, space.cost(pair), idle or _feasible(needs, pair), _prediction(pools, pair)
             )
             for pair in _neighbours(choice.replicas)
         ),
         warnings=models.warnings,
-        infeasible_reason=""
-        if feasible
-        else infeasible_reason(
-            models, space, needs.map(lambda need: need.recommended), needs.map(lambda need: need.wanted), choice
-        ),
+        infeasible_reason="" if feasible else infeasible_reason(pools, space, needs, choice),
+        served_rps=served_rps(pools, choice.replicas),
     )
 
 
-def predict(spec: SizingSpec, workload: WorkloadStats, replicas: PerPool[int]) -> Prediction:
+def predict(
+    spec: SizingSpec,
+    workload: WorkloadStats,
+    replicas: PerPool[int],
+    corrections: PerPool[float] = UNCORRECTED,
+) -> Prediction:
     """Predict the latencies of a pair of counts.
 
     Returns
@@ -119,8 +116,10 @@ def predict(spec: SizingSpec, workload: WorkloadStats, replicas: PerPool[int]) -
     for pool, count in replicas.items():
         if count < 1:
             raise InvalidInputError(pool, f"must be at least 1 replica, found {count}")
-    models = build_models(spec, workload)
-    return Prediction(LatencyStatistics(), LatencyStatistics()) if models is None else _prediction(models, replicas)
+    models = build_models(spec, workload, corrections)
+    if models is None:
+        return Prediction(LatencyStatistics(), LatencyStatistics())
+    return _prediction(models.pools, replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,9 @@ class NextChange:
     down_replicas: int | None = None
 
 
-def next_changes(spec: SizingSpec, workload: WorkloadStats, result: SizingResult) -> PerPool[NextChange]:
+def next_changes(
+    spec: SizingSpec, workload: WorkloadStats, result: SizingResult, corrections: PerPool[float] = UNCORRECTED
+) -> PerPool[NextChange]:
     """Find the loads at which the answer changes next, for each pool, the mix of lengths staying as it is.
 
     Parameters
@@ -150,68 +151,49 @@ def next_changes(spec: SizingSpec, workload: WorkloadStats, result: SizingResult
         As they were sized.
     result
         The answer of :func:`size` for them.
+    corrections
+        As they were given to :func:`size`.
     """
-    models = build_models(spec, workload)
+    models = build_models(spec, workload, corrections)
     rate = workload.arrival_rate_rps
     if models is None or rate <= 0:
         return PerPool(NextChange(), NextChange())
     space = space_of(spec.limits, spec.constraints)
     start = result.pools.map(lambda pool: pool.replicas)
-    up = _first_changes(models, space, start, upwards=True)
-    down = _first_changes(models, space, start, upwards=False)
+    up = _first_changes(models.pools, space, start, upwards=True)
+    down = _first_changes(models.pools, space, start, upwards=False)
     return PerPool(*(NextChange(*up.get(pool, (None, None)), *down.get(pool, (None, None))) for pool in Pool))
 
 
 def _first_changes(
-    models: Models, space: Space, start: PerPool[int], *, upwards: bool
+    models: PerPool[PoolModel], space: Space, start: PerPool[int], *, upwards: bool
 ) -> dict[Pool, tuple[float, int]]:
     """Walk over the loads at which either pool's need passes a whole number; note where each pool's count changes."""
-    rate = models.prefill.rate_rps
-    needs = models.pools.map(lambda model: _need(model, 1.0))
     found: dict[Pool, tuple[float, int]] = {}
-    counts = [need.recommended for _, need in needs.items()]
-    wants = [need.wanted for _, need in needs.items()]
-    if min(wants) <= 0:  # a load too small for arithmetic asks nothing, and no multiple of it does
-        return found
+    counts = models.map(lambda model: model.need().recommended)
     for _ in range(CHANGES_LOOKED_AT):
-        # A pool of need w at this load needs a whole count n exactly at n / w times the load.
-        steps = [(count if upwards else count - 1) / want for count, want in zip(counts, wants, strict=True)]
-        factor = min(steps) if upwards else max(steps)
-        if factor <= 0 or len(found) == len(Pool):
+        # A pool needs more than n replicas above the largest load that n serve, and n suffice from there down.
+        loads = PerPool(*(models[pool].largest_load(counts[pool] - (not upwards)) for pool in Pool))
+        rate = min(loads.prefill, loads.decode) if upwards else max(loads.prefill, loads.decode)
+        beyond_bounds = upwards and all(counts[pool] > space.bounds[pool].high for pool in Pool)
+        if rate <= 0 or beyond_bounds or len(found) == len(Pool):
             break
-        for index, step in enumerate(steps):
-            if step == factor:
-                counts[index] += 1 if upwards else -1
-        beyond = PerPool(*(Need(want * factor, want * factor, n) for want, n in zip(wants, counts, strict=True)))
-        replicas = _choice(models, beyond, space, None).replicas
+        for pool in Pool:
+            if loads[pool] == rate:
+                counts = counts.replace(pool, counts[pool] + (1 if upwards else -1))
+        replicas = _choice(models, counts, space).replicas
         for pool in Pool:
             if replicas[pool] != start[pool] and pool not in found:
-                found[pool] = (rate * factor, replicas[pool])
+                found[pool] = (rate, replicas[pool])
     return found
 
 
-def _need(model: PoolModel, factor: float) -> Need:
-    """Return what a pool asks for at ``factor`` times its load."""
-    rate = model.rate_rps * factor
-    wanted = rate / model.best_effort_rps
-    attainable = model.attainable and model.capacity_rps > 0
-    if not math.isfinite(wanted) or wanted > MOST_REPLICAS:
-        wanted = float(MOST_REPLICAS)
-    recommended = max(1, math.ceil(wanted * (1 - ROUNDING)))
-    return Need(wanted if attainable or rate == 0 else math.inf, wanted, recommended)
+def _choice(models: PerPool[PoolModel], wanted: PerPool[int], space: Space) -> Choice:
+    return choose(space, wanted, models.map(lambda model: model.largest_load))
 
 
-def _choice(models: Models, needs: PerPool[Need], space: Space, current: PerPool[int] | None) -> Choice:
-    return choose(
-        space,
-        needs.map(lambda need: need.recommended),
-        models.pools.map(lambda model: model.best_effort_rps),
-        current,
-    )
-
-
-def _pool_sizing(pool: Pool, models: Models, need: Need, space: Space, choice: Choice) -> PoolSizing:
-    model, replicas, limited = models.pools[pool], choice.replicas[pool], choice.limited_by[pool]
+def _pool_sizing(pool: Pool, model: PoolModel, need: Need, space: Space, choice: Choice) -> PoolSizing:
+    replicas, limited = choice.replicas[pool], choice.limited_by[pool]
     idle = model.rate_rps == 0
     by_minimum = idle or need.recommended < space.bounds[pool].low
     return PoolSizing(
@@ -219,16 +201,9 @@ def _pool_sizing(pool: Pool, models: Models, need: Need, space: Space, choice: C
         recommended=need.recommended,
         replicas=replicas,
         utilization=need.required / replicas,
-        capacity_rps=model.capacity_rps,
-        binding=Binding.MIN_REPLICAS if by_minimum else model.binding,
-        explanation=explain(
-            pool,
-            models,
-            required=need.wanted,
-            recommended=need.recommended,
-            replicas=replicas,
-            limited=limited,
-        ),
+        capacity_rps=model.largest_load(replicas) / replicas if model.attainable else 0.0,
+        binding=Binding.MIN_REPLICAS if by_minimum else model.binding(need.recommended),
+        explanation=explain(pool, model, need, replicas, limited),
         limited_by=limited if model.attainable or idle else (*limited, Limit.SERVICE_TIME_EXCEEDS_SLO),
     )
 
@@ -237,7 +212,7 @@ def _feasible(needs: PerPool[Need], pair: PerPool[int]) -> bool:
     return all(math.isfinite(need.required) and pair[pool] >= need.recommended for pool, need in needs.items())
 
 
-def _prediction(models: Models, pair: PerPool[int]) -> Prediction:
+def _prediction(models: PerPool[PoolModel], pair: PerPool[int]) -> Prediction:
     return Prediction(models.prefill.statistics(pair.prefill), models.decode.statistics(pair.decode))
 
 
@@ -249,9 +224,9 @@ def _all_limits(pools: PerPool[PoolSizing]) -> tuple[Limit, ...]:
     return tuple(dict.fromkeys(limit for _, pool in pools.items() for limit in pool.limited_by))
 
 
-def _idle(space: Space, current: PerPool[int] | None) -> SizingResult:
+def _idle(space: Space) -> SizingResult:
     """Return the minimums: nothing arrives, and no length is known to predict with."""
-    choice = choose(space, PerPool(1, 1), PerPool(1.0, 1.0), current)
+    choice = choose(space, PerPool(1, 1), PerPool(float, float))
     unknown = Prediction(LatencyStatistics(), LatencyStatistics())
     pools = PerPool(
         *(

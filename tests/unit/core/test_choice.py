@@ -17,7 +17,7 @@ def space(
 
 
 def pick(where: Space, wanted: tuple[int, int], capacity: tuple[float, float] = (1.0, 1.0)) -> Choice:
-    return choose(where, PerPool(*wanted), PerPool(*capacity))
+    return choose(where, PerPool(*wanted), PerPool(*capacity).map(lambda each: lambda count: count * each))
 
 
 def test_nothing_binds() -> None:

@@ -102,7 +102,11 @@ class TestLimits:
         assert answer.limited_by == (Limit.MAX_REPLICAS,)
         assert answer.pools.prefill.recommended == 4
         assert answer.pools.decode == size(paper_spec(), paper_workload()).pools.decode
-        assert answer.infeasible_reason == "prefill needs 3.07 replicas and maxReplicas is 2, which cannot keep up"
+        assert answer.infeasible_reason == (
+            "prefill needs 3.07 replicas and maxReplicas is 2, which cannot keep up; "
+            "2P4D serves 8.16 of 12.5 requests/s within the targets"
+        )
+        assert answer.served_rps == pytest.approx(2 * answer.pools.prefill.capacity_rps)
 
     def test_budget(self) -> None:
         answer = size(paper_spec(constraints=Constraints(max_gpus=56)), paper_workload())
