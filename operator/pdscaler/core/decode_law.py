@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.decision import Binding
+from pdscaler.core.decode_grid import step_grid
 from pdscaler.core.decode_lengths import decode_lengths
 from pdscaler.core.decode_nodes import build_nodes
 from pdscaler.core.decode_wait import WAIT_STEP, WAIT_STEPS, WaitTail, wait_probability, wait_tail
@@ -53,7 +54,7 @@ class DecodeLaw:
         surface = decode_surface(profile)
         lengths = decode_lengths(workload)
         self._lengths = lengths
-        self._nodes = build_nodes(surface, lengths, workload.arrival_scv, derate)
+        self._nodes = build_nodes(step_grid(profile), surface, lengths, workload.arrival_scv, derate)
         self._per_request = lengths.share * lengths.steps
         self._wait_scale = (max(workload.arrival_scv, 0.2) + lengths.steps_scv) / 2 * lengths.steps
         self._tail: WaitTail | None = None

@@ -7,13 +7,12 @@ fluctuations of the occupancy add to the mean, and the variances that make the p
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
-from pdscaler.core.curves import DecodeSurface, Line
+from pdscaler.core.curves import DecodeSurface
 from pdscaler.core.decision import Binding
+from pdscaler.core.decode_grid import StepGrid
 from pdscaler.core.decode_lengths import DecodeLengths
-
-NODES = 22
-"""Occupancies tabulated between 1 and the limit."""
 
 MOST_FEEDBACK = 0.95
 """Highest elasticity of the step time in the occupancy: at 1 throughput falls as the batch grows."""
@@ -87,79 +86,99 @@ def occupancy_limit(surface: DecodeSurface, lengths: DecodeLengths) -> tuple[flo
 HEADROOM = 0.5
 
 
-def build_nodes(surface: DecodeSurface, lengths: DecodeLengths, arrival_scv: float, derate: float) -> Nodes:
+def build_nodes(
+    grid: StepGrid, surface: DecodeSurface, lengths: DecodeLengths, arrival_scv: float, derate: float
+) -> Nodes:
     """Tabulate one replica up to its limit, or to the occupancy of its highest throughput if that is lower."""
     limit, binding = occupancy_limit(surface, lengths)
-    state = _State(surface, lengths, arrival_scv, derate)
+    points = _points(grid, lengths, limit, derate)
+    state = _State(lengths, arrival_scv)
     rows: list[tuple[float, ...]] = []
-    top = state.row(0.0)
-    rows.append(top)
-    for occupancy in _occupancies(limit):
-        row = state.row(occupancy)
-        if row[1] <= rows[-1][1] * (1 + 1e-12):
-            # Beyond the highest throughput a fuller replica is a slower one: the queue never recovers.
-            binding = Binding.TPOT
-            break
-        top = tuple(map(max, row, top))
-        rows.append((row[0], row[1], *top[2:]))
+    for before, here, after in zip([points[0], *points], points, points[1:], strict=False):
+        row = state.row(before, here, after)
+        if rows:
+            if row[1] <= rows[-1][1] * (1 + 1e-12):
+                # Beyond the highest throughput a fuller replica is a slower one: the queue never recovers.
+                binding = Binding.TPOT
+                break
+            row = (row[0], row[1], *map(max, row[2:], rows[-1][2:]))
+        rows.append(row)
     columns = list(zip(*rows, strict=True))
     occupancies = columns[0]
-    occupancies = columns[0]
-    steps = [state.step(occupancy) for occupancy in occupancies]
-    slopes = [
-        (after - before) / (high - low)
-        for (low, high), (before, after) in zip(pairwise(occupancies), pairwise(steps), strict=True)
-    ]
-    intercepts = [step - slope * occupancy for step, slope, occupancy in zip(steps, slopes, occupancies, strict=False)]
-    return Nodes(*columns, tuple(intercepts), tuple(slopes), limit=occupancies[-1], binding=binding)
+    slopes = tuple(
+        (after.step_s - before.step_s) / (after.occupancy - before.occupancy)
+        for before, after in pairwise(points[: len(rows)])
+    )
+    intercepts = tuple(point.step_s - slope * point.occupancy for point, slope in zip(points, slopes, strict=False))
+    return Nodes(*columns, intercepts, slopes, limit=occupancies[-1], binding=binding)
 
 
-def _occupancies(limit: float) -> list[float]:
-    """Return occupancies from 0.25 to the limit, geometrically spaced above 1."""
-    if limit <= 1.0:
-        return [0.25, 0.5, 0.75, 1.0]
-    ratio = limit ** (1.0 / NODES)
-    return [0.25, 0.5, *(ratio**index for index in range(NODES)), limit]
+class _Point(NamedTuple):
+    """Step time at a mean occupancy over the spread of the mean context, and what the context does to it."""
+
+    occupancy: float
+    step_s: float
+    context_slope: float
+    context_variance: float
+
+
+def _points(grid: StepGrid, lengths: DecodeLengths, limit: float, derate: float) -> list[_Point]:
+    """Return the points of the grid up to the limit, which is the last but one, with one beyond."""
+    points: list[_Point] = []
+    scv = lengths.context_variance / (lengths.context * lengths.context)
+    step = grid.step_s
+    for node, occupancy in enumerate(grid.occupancy):
+        # The mean context of n requests: log-normal, by three points of Gauss and Hermite.
+        variance = math.log1p(scv / max(occupancy, 1.0))
+        middle = lengths.context * math.exp(-variance / 2)
+        factor = math.exp(math.sqrt(3.0 * variance))
+        low_s, middle_s, high_s = step(node, middle / factor), step(node, middle), step(node, middle * factor)
+        mean_s = (low_s + 4.0 * middle_s + high_s) / 6.0
+        if factor > 1.0001:
+            slope = (high_s - low_s) / (middle * (factor - 1.0 / factor))
+        else:
+            slope = (step(node, middle * 1.02) - step(node, middle * 0.98)) / (middle * 0.04)
+        spread = (low_s * low_s + 4.0 * middle_s * middle_s + high_s * high_s) / 6.0 - mean_s * mean_s
+        point = _Point(occupancy, mean_s / derate, slope / derate, max(0.0, spread) / (derate * derate))
+        if points and occupancy > limit:
+            if points[-1].occupancy < limit:
+                share = (limit - points[-1].occupancy) / (occupancy - points[-1].occupancy)
+                points.append(
+                    _Point(*(low + (high - low) * share for low, high in zip(points[-1], point, strict=True)))
+                )
+            points.append(point)
+            break
+        points.append(point)
+    return points
 
 
 class _State:
     """Derivatives and variances of one replica at a mean occupancy."""
 
-    def __init__(self, surface: DecodeSurface, lengths: DecodeLengths, arrival_scv: float, derate: float) -> None:
+    def __init__(self, lengths: DecodeLengths, arrival_scv: float) -> None:
         self.lengths = lengths
-        context = lengths.context
-        self.derate = derate
-        self.line: Line = surface.line_at(context)
-        self.width = 0.1 * context
-        self.lower, self.upper = surface.line_at(context - self.width / 2), surface.line_at(context + self.width / 2)
-        self.alone = self.line(1.0) / derate
-        self.first = min(self.line(2.0) / derate - self.alone, 0.9 * self.alone)
         # What a request of a random age adds to the arrivals' variance: the share of the burst still there.
         self.burst = (arrival_scv - 1.0) / (
             1.0 + lengths.steps_scv if lengths.steps_scv < 1 else 1.6 + 0.4 * lengths.steps_scv
         )
-        self.context_scv = lengths.context_variance / (context * context)
-        young = 1.0 - lengths.prompt / context
+        self.context_scv = lengths.context_variance / (lengths.context * lengths.context)
+        young = 1.0 - lengths.prompt / lengths.context
         self.herd = HERD_SHARE * young * young
         self.herd_room = 1.0 / max(lengths.steps_scv, 1e-3) + 1.0 + self.context_scv
 
-    def step(self, occupancy: float) -> float:
-        """Return the step time at the mean context, continued below one request by the first slope."""
-        if occupancy < 1.0:
-            return self.alone - self.first * (1.0 - occupancy)
-        return self.line(occupancy) / self.derate
-
-    def row(self, occupancy: float) -> tuple[float, ...]:
-        """Return the columns of :class:`Nodes` at one occupancy, the room left out."""
-        step = self.step(occupancy)
-        width = max(1.0, math.sqrt(occupancy))
-        after, before = self.step(occupancy + width), self.step(max(0.0, occupancy - width))
-        slope = (after - before) / (width + min(width, occupancy))
-        bend = max(0.0, (after + before - 2 * step) / (2 * width * width)) if occupancy >= width else 0.0
+    def row(self, before: _Point, here: _Point, after: _Point) -> tuple[float, ...]:
+        """Return the columns of :class:`Nodes` at one occupancy, from the points around it."""
+        occupancy, step = here.occupancy, here.step_s
+        rise = (after.step_s - step) / (after.occupancy - occupancy)
+        if before is here:
+            slope, bend = rise, 0.0
+        else:
+            fall = (step - before.step_s) / (occupancy - before.occupancy)
+            slope = (after.step_s - before.step_s) / (after.occupancy - before.occupancy)
+            bend = max(0.0, (rise - fall) / (after.occupancy - before.occupancy))
         feedback = min(occupancy * slope / step, MOST_FEEDBACK)
-        by_context = (self.upper(max(occupancy, 1.0)) - self.lower(max(occupancy, 1.0))) / (self.width * self.derate)
         # step = a + slope_count n + slope_token K: at fixed resident tokens K one more request costs slope_count.
-        slope_token = by_context / max(occupancy, 1.0)
+        slope_token = here.context_slope / max(occupancy, 1.0)
         slope_count = max(0.0, slope - slope_token * self.lengths.context)
         crowd = occupancy / (1.0 + occupancy)
         bursts = max(0.2, 1.0 + self.burst * crowd)
@@ -171,7 +190,7 @@ class _State:
         alone = slope * relative + bend * variance
         lasting = slope * discrete + slope_count * (self.context_scv + HERD_ON_MEAN * herd) * crowd
         stay = min(1.0, OWN_STAY + OWN_STAY_FEEDBACK * feedback)
-        alone_variance = slope * slope * variance * stay + slope_token**2 * occupancy * self.lengths.context_variance
+        alone_variance = slope * slope * variance * stay + here.context_variance * crowd
         lasting_variance = IMBALANCE_OVER_STAY * slope_count**2 * occupancy * imbalance
         own = slope_token * crowd
         own_variance = own * own * self.lengths.own_variance
