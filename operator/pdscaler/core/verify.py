@@ -15,7 +15,7 @@ from pdscaler.core.sizing import answer, size
 from pdscaler.core.spec import SizingModel, SizingSpec
 from pdscaler.core.verify_correction import correction
 from pdscaler.core.verify_result import simulated_pool, verification_of
-from pdscaler.core.verify_settle import MOST_REPLICAS, Settled, settle
+from pdscaler.core.verify_settle import Settled, settle
 from pdscaler.core.verify_trial import PoolTrials
 from pdscaler.core.workload import WorkloadStats
 
@@ -81,7 +81,7 @@ def verify(
     blocks = Blocks(workload, seed)
     queue = PrefillSource(spec, workload, blocks, seed)
     prefill = _settle(
-        PoolTrials(Pool.PREFILL, spec.slo.ttft, queue, min(start.prefill, MOST_REPLICAS)),
+        PoolTrials(Pool.PREFILL, spec.slo.ttft, queue),
         models.pools.prefill,
         start.prefill,
         ceiling.prefill,
@@ -90,7 +90,7 @@ def verify(
     serving = prefill.least or max(start.prefill, ceiling.prefill + 1)
     batches = DecodeSource(spec, workload, blocks, lambda block, count: queue.first_tokens(block, count, serving))
     decode = _settle(
-        PoolTrials(Pool.DECODE, spec.slo.tpot, batches, min(start.decode, MOST_REPLICAS)),
+        PoolTrials(Pool.DECODE, spec.slo.tpot, batches),
         models.pools.decode,
         start.decode,
         ceiling.decode,

@@ -18,7 +18,7 @@ REPORTED = 1.96
 DECIDED = 3.0
 """Standard errors by which a value must clear the target: 99.7 % at each look."""
 
-LEAST_BATCHES, MOST_BATCHES = 10, 40
+LEAST_BATCHES, MOST_BATCHES = 8, 40
 _GREATEST_CORRELATION = 0.9
 
 
@@ -52,12 +52,12 @@ def interval(values: NDArray[np.float64], statistic: Statistic, batch: float) ->
     statistic
         Which statistic.
     batch
-        Values to a batch, at least: several correlation times of the series.
+        Values to a batch, at least: about the correlation time of the series, or more.
 
     Returns
     -------
     Interval or None
-        None where there are fewer than ten batches.
+        None where there are fewer than eight batches.
 
     Notes
     -----

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pdscaler.core.curves import prefill_curve
 from pdscaler.core.simulation.requests import RequestTable, draw_requests
-from pdscaler.core.simulation.run import Deployment, deployment_of, simulate_decode, simulate_prefill
+from pdscaler.core.simulation.run import Deployment, deployment_of, simulate_decode, simulate_prefill, tpot_s
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.verify_scale import Memory, decode_memory, prefill_memory
 from pdscaler.core.workload import WorkloadStats
@@ -34,14 +34,14 @@ class Blocks:
     def __init__(self, workload: WorkloadStats, seed: int) -> None:
         self._workload = workload
         self._seed = seed
-        self._known: dict[tuple[int, int], RequestTable] = {}
+        self._known: dict[int, RequestTable] = {}
 
     def __call__(self, block: int, size: int) -> RequestTable:
-        """Return a block of requests."""
-        key = (block, size)
-        if key not in self._known:
-            self._known[key] = draw_requests(self._workload, size, block_seed(self._seed, block))
-        return self._known[key]
+        """Return the first ``size`` requests of a block: a shorter draw begins a longer one."""
+        known = self._known.get(block)
+        if known is None or len(known) < size:
+            known = self._known[block] = draw_requests(self._workload, size, block_seed(self._seed, block))
+        return known.first(size)
 
 
 def block_seed(seed: int, block: int) -> int:
@@ -116,18 +116,17 @@ class DecodeSource:
         self._workload = workload
         self._blocks = blocks
         self._first_tokens = first_tokens
-        self._known: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._known: dict[int, NDArray[np.float64]] = {}
         self._deployment = deployment_of(spec)
 
     def latencies(self, block: int, size: int, replicas: int) -> NDArray[np.float64]:
         """Simulate a block; NaN where the answer is one token."""
         requests = self._blocks(block, size)
-        first_token_s = self._known.get((block, size))
-        if first_token_s is None:
-            first_token_s = self._known[block, size] = self._first_tokens(block, size)
-        finished_s = simulate_decode(self._deployment, requests, first_token_s, replicas)
-        steps = requests.output_tokens - 1
-        return np.where(steps > 0, (finished_s - first_token_s) / np.maximum(steps, 1), np.nan)
+        known = self._known.get(block)
+        if known is None or len(known) < size:
+            known = self._known[block] = self._first_tokens(block, size)
+        first_token_s = known[:size]
+        return tpot_s(requests, first_token_s, simulate_decode(self._deployment, requests, first_token_s, replicas))
 
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""

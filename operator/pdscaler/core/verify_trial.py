@@ -24,9 +24,13 @@ RESOLUTION = 0.004
 LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 18
 """Requests of the first block at least, and of any block at most."""
 
-_MEMORIES_PER_BATCH = 4
-_MEMORIES_TO_START = 4
-"""A run-in of four relaxation times leaves 2 % of the distance between an empty pool and its steady state."""
+MEMORIES_PER_BATCH = 1.5
+"""Relaxation times to a batch, at least; what correlation is left between batches widens the interval."""
+
+MEMORIES_TO_START = 3.0
+"""Relaxation times of the run-in: 5 % of the distance between an empty pool and its steady state are left then."""
+
+STAYS_AT_END = 2.0
 _LATE_SHARE = 0.98
 _LATE_FACTOR = 1.5
 _PER_REPLICA = 32
@@ -69,17 +73,13 @@ class PoolTrials:
         Whose, and what they are held against; without a target they are only looked at.
     source
         Simulates.
-    start
-        The count that the search begins with: it sets the size of the first block.
     """
 
-    def __init__(self, pool: Pool, target: LatencyTarget | None, source: Source, start: int) -> None:
+    def __init__(self, pool: Pool, target: LatencyTarget | None, source: Source) -> None:
         self.pool = pool
         self.target = target
         self._source = source
         self._runs: dict[int, Run] = {}
-        enough = LEAST_BATCHES * _MEMORIES_PER_BATCH * source.memory(start).requests
-        self._first = int(min(max(LEAST_BLOCK, _PER_REPLICA * start, 1.25 * enough), MOST_BLOCK // 2))
         self.requests = 0
 
     def judge(self, replicas: int, budget: int) -> Verdict:
@@ -94,7 +94,7 @@ class PoolTrials:
         """
         assert self.target is not None
         run = self._runs.setdefault(replicas, Run())
-        while run.verdict is Verdict.UNDECIDED and run.requests + self.size(run.blocks) <= budget:
+        while run.verdict is Verdict.UNDECIDED and run.requests + self.size(replicas, run.blocks) <= budget:
             self._extend(replicas, run)
             run.verdict = self._verdict(run)
         return run.verdict
@@ -150,31 +150,39 @@ class PoolTrials:
             for replicas, run in self._runs.items()
         )
 
-    def size(self, block: int) -> int:
-        """Return the requests of a block: as many as all before it."""
-        return min(self._first << max(0, block - 1), MOST_BLOCK)
+    def size(self, replicas: int, block: int) -> int:
+        """Return the requests of a block: the first holds one interval, each later one as many as all before it.
+
+        A count that seems overloaded begins with little: that shows soon.
+        """
+        memory = self._source.memory(replicas)
+        first = max(LEAST_BLOCK, _PER_REPLICA * replicas)
+        if memory.utilization < 1:
+            enough = (MEMORIES_TO_START + LEAST_BATCHES * MEMORIES_PER_BATCH) * memory.requests
+            first = max(first, int(1.2 * enough + STAYS_AT_END * memory.in_flight))
+        return min(min(first, MOST_BLOCK) << max(0, block - 1), MOST_BLOCK)
 
     def _extend(self, replicas: int, run: Run) -> None:
         """Simulate the next block and keep what is of the steady state."""
-        size = self.size(run.blocks)
+        size = self.size(replicas, run.blocks)
         values = self._source.latencies(run.blocks, size, replicas)
         run.blocks += 1
         run.requests += size
         self.requests += size
         memory = self._source.memory(replicas)
+        lead = int(MEMORIES_TO_START * memory.requests)
         # The last requests decode while nobody arrives any more: as far from the steady state as the first.
-        lead = int(_MEMORIES_TO_START * memory.requests)
-        tail = int(_MEMORIES_TO_START * memory.in_flight) if self.pool is Pool.DECODE else 0
-        if self._overloaded(values[: len(values) - tail], memory):
+        tail = int(STAYS_AT_END * memory.in_flight) if self.pool is Pool.DECODE else 0
+        if size == MOST_BLOCK:
+            lead, tail = min(lead, size // 2), min(tail, size // 8)
+        if self._overloaded(values[: size - tail], memory):
             run.unstable = True
-        elif 2 * (lead + tail) <= size:
+        elif lead + tail <= size // 2:
             steady = values[lead : size - tail]
             run.kept.append(steady[~np.isnan(steady)])
         kept = run.values()
         if self.target is not None and len(kept):
-            share = len(kept) / max(1, run.requests)  # a batch counts requests that have a latency
-            batch = _MEMORIES_PER_BATCH * memory.requests * min(1.0, share * 1.2)
-            run.estimate = interval(kept, self.target.statistic, batch)
+            run.estimate = interval(kept, self.target.statistic, MEMORIES_PER_BATCH * memory.requests)
 
     def _overloaded(self, values: NDArray[np.float64], memory: Memory) -> bool:
         """Whether the queue plainly grows: almost every request of the last quarter is beyond the target by far."""
