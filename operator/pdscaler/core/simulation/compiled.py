@@ -1,11 +1,11 @@
 """How the kernels are compiled. May import numba and the standard library only; imported by the kernels alone."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., object])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
@@ -15,6 +15,7 @@ def compiled(function: Function) -> Function:
     can be written (a container with a read-only file system), every process compiles for itself.
     """
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+        found = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no place for the cache
-        return numba.njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+        found = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast("Function", found)

@@ -2,454 +2,412 @@
 
 Events of one instant happen in the order of :mod:`pdscaler.core.emulation.deployment`: departures, the older replica
 first; arrivals; changes of the replicas. The arithmetic is that of :mod:`pdscaler.core.emulation.decode`, step by step,
-so that both agree to the last bits.
+so that both agree to the last bit.
 
 Between two events of its own a replica holds still. Its resident tokens only grow meanwhile, so what they were at its
 last event is a lower bound: the router computes the progress of those replicas only whose bound does not rule them out.
 
-Everything that is compiled for this pool stands in this one file: numba recompiles a cached function only when its own
-file changes.
+State is kept in arrays of records, a row for each replica and each request: few arrays to hand on, and what belongs
+together lies together. All that is compiled for this pool stands in this one file: numba recompiles a cached function
+only when its own file changes.
 """
+# ruff: noqa: PLR0917  (compiled functions take their arrays one by one: no object to unpack)
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.core.simulation.compiled import compiled
 
-# Places in DecodeState.counts
+Rows = NDArray[np.void]
+
+REPLICA = np.dtype(
+    [
+        ("batch", "i8"),  # running requests
+        ("at_s", "f8"),  # the instant that the following four are of
+        ("progress", "f8"),  # tokens that a request running since the replica was last idle would have decoded
+        ("resident", "f8"),  # KV tokens of the running requests
+        ("context", "f8"),  # resident tokens by running request
+        ("elapsed_s", "f8"),  # the batch's clock at that context
+        ("waiting_tokens", "f8"),  # prompts in the queue
+        ("head", "i8"),  # first request of the queue, -1 where it is empty
+        ("tail", "i8"),
+        ("is_ready", "i8"),
+        ("left_s", "f8"),  # when it was told to leave
+        ("gone_s", "f8"),  # when its last request finished
+    ],
+    align=True,
+)
+REQUEST = np.dtype(
+    [
+        ("first_token_s", "f8"),
+        ("input_tokens", "i8"),
+        ("output_tokens", "i8"),
+        ("following", "i8"),  # the next one in the queue
+        ("admission", "i8"),  # counts admissions: of those that end at the same progress the first admitted goes first
+        ("started_s", "f8"),
+        ("finished_s", "f8"),
+    ],
+    align=True,
+)
+RUNNING = np.dtype([("ends_at", "f8"), ("request", "i8")], align=True)
+"""Entry of a replica's heap: the progress at which the request has all its tokens."""
+
 ARRIVED, CHANGED, STARTED, READY, ADMITTED, FINISHED = range(6)
+"""Places in the counts."""
+
+STEP, ELAPSED, SLOPE = range(3)
+"""Places in a batch's clock: step time at each context, its integral, and its slope up to the next context."""
 
 
-class DecodeState(NamedTuple):
-    """State of the pool, by replica.
+class DecodePool:
+    """The arrays of a decode pool with ``initial`` idle replicas, and room for ``most`` in all."""
 
-    Parameters
-    ----------
-    counts
-        Requests arrived, changes made, replicas started, replicas ready, requests admitted, requests finished.
-    ready, is_ready
-        The ready replicas, oldest first; whether a replica is ready.
-    head, tail, waiting_tokens
-        First and last request of each queue (-1 where it is empty), and the prompts that wait in it, tokens.
-    batch
-        Running requests.
-    at_s
-        The instant that the following are of.
-    progress
-        Tokens that a request running since the replica was last idle would have decoded.
-    resident
-        KV tokens of the running requests.
-    context, elapsed_s
-        Resident tokens by running request, and the batch's clock there (see ``DecodeTable.elapsed_s``).
-    next_s, next_tree
-        The next departure, infinite where none runs; and the tournament over it.
-    least_load
-        Resident tokens at ``at_s`` and the prompts that wait: a lower bound of the load.
-    left_s, gone_s
-        When the replica was told to leave, and when its last request finished.
-    """
+    __slots__ = ("bounds", "counts", "heaps", "next_s", "ready", "replicas", "tree")
 
-    counts: NDArray[np.int64]
-    ready: NDArray[np.int64]
-    is_ready: NDArray[np.bool_]
-    head: NDArray[np.int64]
-    tail: NDArray[np.int64]
-    waiting_tokens: NDArray[np.float64]
-    batch: NDArray[np.int64]
-    at_s: NDArray[np.float64]
-    progress: NDArray[np.float64]
-    resident: NDArray[np.float64]
-    context: NDArray[np.float64]
-    elapsed_s: NDArray[np.float64]
-    next_s: NDArray[np.float64]
-    next_tree: NDArray[np.int64]
-    least_load: NDArray[np.float64]
-    left_s: NDArray[np.float64]
-    gone_s: NDArray[np.float64]
-
-
-class DecodeRequests(NamedTuple):
-    """The requests of a run in order of their first tokens; ``following`` links the queues, the rest the run writes.
-
-    ``admission`` counts admissions: among requests that end at the same progress, the one admitted first goes first.
-    """
-
-    first_token_s: NDArray[np.float64]
-    input_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
-    following: NDArray[np.int64]
-    admission: NDArray[np.int64]
-    started_s: NDArray[np.float64]
-    finished_s: NDArray[np.float64]
-
-
-class Heaps(NamedTuple):
-    """The running requests of every replica: binary heaps by the progress at which each ends, a row for each."""
-
-    ends_at: NDArray[np.float64]
-    request: NDArray[np.int64]
-
-
-def decode_state(most: int, initial: int) -> DecodeState:
-    """Return an idle pool with ``initial`` ready replicas, with room for ``most`` in all."""
-    width = 1 << max(1, (most - 1).bit_length())
-    is_ready = np.zeros(most, np.bool_)
-    is_ready[:initial] = True
-    ready = np.zeros(most, np.int64)
-    ready[:initial] = np.arange(initial)
-    tree = np.arange(-width, width, dtype=np.int64)
-    for node in range(width - 1, 0, -1):
-        tree[node] = tree[2 * node]
-    return DecodeState(
-        counts=np.array([0, 0, initial, initial, 0, 0], np.int64),
-        ready=ready,
-        is_ready=is_ready,
-        head=np.full(most, -1, np.int64),
-        tail=np.full(most, -1, np.int64),
-        waiting_tokens=np.zeros(most),
-        batch=np.zeros(most, np.int64),
-        at_s=np.zeros(most),
-        progress=np.zeros(most),
-        resident=np.zeros(most),
-        context=np.zeros(most),
-        elapsed_s=np.zeros(most),
-        next_s=np.full(width, np.inf),
-        next_tree=tree,
-        least_load=np.zeros(most),
-        left_s=np.full(most, np.inf),
-        gone_s=np.full(most, np.inf),
-    )
-
-
-def heaps(most: int, room: int) -> Heaps:
-    """Return empty heaps with room for ``room`` requests each."""
-    return Heaps(np.empty((most, room)), np.empty((most, room), np.int64))
+    def __init__(self, most: int, initial: int, room: int) -> None:
+        width = 1 << max(1, (most - 1).bit_length())
+        self.counts = np.array([0, 0, initial, initial, 0, 0], np.int64)
+        self.replicas = np.zeros(most, REPLICA)
+        self.replicas["head"] = self.replicas["tail"] = -1
+        self.replicas["is_ready"][:initial] = 1
+        self.replicas["left_s"] = self.replicas["gone_s"] = np.inf
+        self.ready = np.arange(most, dtype=np.int64)  # the first counts[READY] of it, oldest first
+        self.bounds = np.zeros(most)  # resident tokens at at_s and the prompts that wait
+        self.next_s = np.full(width, np.inf)  # next departure of each replica
+        self.tree = np.arange(-width, width, dtype=np.int64)  # tournament over it: the winner is at 1
+        for node in range(width - 1, 0, -1):
+            self.tree[node] = self.tree[2 * node]
+        self.heaps = np.zeros((most, room), RUNNING)
 
 
 @compiled
-def _set_next(state: DecodeState, replica: int, at_s: float) -> None:
+def _set_next(replica: int, at_s: float, next_s: NDArray[np.float64], tree: NDArray[np.int64]) -> None:
     """Change a replica's next departure and play its matches again, up to the root."""
-    keys, tree = state.next_s, state.next_tree
-    keys[replica] = at_s
-    node = (replica + len(keys)) >> 1
+    next_s[replica] = at_s
+    node = (replica + len(next_s)) >> 1
     while node > 0:
         left, right = tree[2 * node], tree[2 * node + 1]
-        tree[node] = left if keys[left] <= keys[right] else right
+        tree[node] = left if next_s[left] <= next_s[right] else right
         node >>= 1
 
 
 @compiled
-def _elapsed_s(
-    contexts: NDArray[np.float64], step: NDArray[np.float64], elapsed: NDArray[np.float64], at: float
-) -> float:
-    """Return the integral of the step time up to a context."""
+def _elapsed_s(at: float, batch: int, contexts: NDArray[np.float64], clocks: NDArray[np.float64]) -> Any:
+    """Return the integral of a batch's step time up to a context."""
     count = len(contexts)
     i = 0
     while i < count and contexts[i] <= at:
         i += 1
     if i == 0:
-        return (at - contexts[0]) * step[0]
-    if i == count:
-        return elapsed[count - 1] + (at - contexts[count - 1]) * step[count - 1]
-    u = at - contexts[i - 1]
-    slope = (step[i] - step[i - 1]) / (contexts[i] - contexts[i - 1])
-    return elapsed[i - 1] + u * (step[i - 1] + slope * u / 2)
+        return (at - contexts[0]) * clocks[batch, STEP, 0]
+    i -= 1
+    u = at - contexts[i]
+    if i == count - 1:
+        return clocks[batch, ELAPSED, i] + u * clocks[batch, STEP, i]
+    return clocks[batch, ELAPSED, i] + u * (clocks[batch, STEP, i] + clocks[batch, SLOPE, i] * u / 2)
 
 
 @compiled
-def _context_at(
-    contexts: NDArray[np.float64], step: NDArray[np.float64], elapsed: NDArray[np.float64], target: float
-) -> float:
+def _context_at(target_s: float, batch: int, contexts: NDArray[np.float64], clocks: NDArray[np.float64]) -> Any:
     """Return the context at which the integral of the step time reaches a target: the inverse of the above."""
     count = len(contexts)
     i = 0
-    while i < count and elapsed[i] <= target:
+    while i < count and clocks[batch, ELAPSED, i] <= target_s:
         i += 1
     if i == 0:
-        return contexts[0] + target / step[0]
-    if i == count:
-        return contexts[count - 1] + (target - elapsed[count - 1]) / step[count - 1]
-    rest = target - elapsed[i - 1]
-    slope = (step[i] - step[i - 1]) / (contexts[i] - contexts[i - 1])
+        return contexts[0] + target_s / clocks[batch, STEP, 0]
+    i -= 1
+    rest = target_s - clocks[batch, ELAPSED, i]
+    step = clocks[batch, STEP, i]
+    if i == count - 1:
+        return contexts[i] + rest / step
     # The stable root of step·u + slope·u²/2 = rest: no cancellation where the slope is small.
-    return contexts[i - 1] + 2 * rest / (step[i - 1] + np.sqrt(step[i - 1] ** 2 + 2 * slope * rest))
+    return contexts[i] + 2 * rest / (step + np.sqrt(step * step + 2 * clocks[batch, SLOPE, i] * rest))
 
 
 @compiled
-def _advanced(replica: int, now_s: float, state: DecodeState, running: Heaps, table: tuple) -> float:
-    """Return the tokens that every running request has advanced since the replica's last event."""
-    batch = state.batch[replica]
-    if batch == 0 or now_s <= state.at_s[replica]:
+def _advanced(
+    row: Any, first_ends_at: float, now_s: float, contexts: NDArray[np.float64], clocks: NDArray[np.float64]
+) -> Any:
+    """Return the tokens that every running request of a replica has advanced since the replica's last event."""
+    if row.batch == 0 or now_s <= row.at_s:
         return 0.0
-    contexts, steps, elapsed, _, _ = table
-    target = state.elapsed_s[replica] + (now_s - state.at_s[replica])
-    tokens = _context_at(contexts, steps[batch], elapsed[batch], target) - state.context[replica]
+    tokens = _context_at(row.elapsed_s + (now_s - row.at_s), row.batch, contexts, clocks) - row.context
     # Rounding must not carry the state past the next departure, which has an event of its own.
-    return min(max(tokens, 0.0), running.ends_at[replica, 0] - state.progress[replica])
+    return min(max(tokens, 0.0), first_ends_at - row.progress)
 
 
 @compiled
-def _load(replica: int, now_s: float, state: DecodeState, running: Heaps, table: tuple) -> float:
+def _load(
+    replica: int,
+    now_s: float,
+    replicas: Rows,
+    heaps: Rows,
+    contexts: NDArray[np.float64],
+    clocks: NDArray[np.float64],
+) -> Any:
     """Return the resident KV tokens with the prompts that wait."""
-    tokens = state.batch[replica] * _advanced(replica, now_s, state, running, table)
-    return state.resident[replica] + tokens + state.waiting_tokens[replica]
+    row = replicas[replica]
+    tokens = row.batch * _advanced(row, heaps[replica, 0].ends_at, now_s, contexts, clocks)
+    return row.resident + tokens + row.waiting_tokens
 
 
 @compiled
-def _least_loaded(now_s: float, state: DecodeState, running: Heaps, table: tuple) -> int:
+def _least_loaded(
+    now_s: float,
+    count: int,
+    ready: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    replicas: Rows,
+    heaps: Rows,
+    contexts: NDArray[np.float64],
+    clocks: NDArray[np.float64],
+) -> Any:
     """Return the ready replica with the fewest resident tokens, the older one among equals."""
-    count = state.counts[READY]
-    best = state.ready[0]
+    best = ready[0]
     if count == 1:
         return best
     for place in range(1, count):
-        replica = state.ready[place]
-        if state.least_load[replica] < state.least_load[best]:
-            best = replica
-    seed = best
-    least = _load(best, now_s, state, running, table)
+        if bounds[ready[place]] < bounds[best]:
+            best = ready[place]
+    first = best
+    least = _load(best, now_s, replicas, heaps, contexts, clocks)
     for place in range(count):
-        replica = state.ready[place]
-        if state.least_load[replica] <= least and replica != seed:
-            load = _load(replica, now_s, state, running, table)
+        replica = ready[place]
+        if bounds[replica] <= least and replica != first:
+            load = _load(replica, now_s, replicas, heaps, contexts, clocks)
             if load < least or (load == least and replica < best):
                 best, least = replica, load
     return best
 
 
 @compiled
-def _before(running: Heaps, requests: DecodeRequests, replica: int, a: int, b: int) -> bool:
-    ends_at = running.ends_at
-    if ends_at[replica, a] != ends_at[replica, b]:
-        return ends_at[replica, a] < ends_at[replica, b]
-    return requests.admission[running.request[replica, a]] < requests.admission[running.request[replica, b]]
-
-
-@compiled
-def _swap(running: Heaps, replica: int, a: int, b: int) -> None:
-    ends_at, request = running
-    ends_at[replica, a], ends_at[replica, b] = ends_at[replica, b], ends_at[replica, a]
-    request[replica, a], request[replica, b] = request[replica, b], request[replica, a]
-
-
-@compiled
-def _push(running: Heaps, requests: DecodeRequests, replica: int, size: int, ends_at: float, request: int) -> None:
-    running.ends_at[replica, size] = ends_at
-    running.request[replica, size] = request
+def _push(heap: Rows, size: int, ends_at: float, request: int, requests: Rows) -> None:
+    """Put a request into a heap of ``size``; it is the last admitted, so of equals it stays behind."""
     place = size
     while place > 0:
         parent = (place - 1) >> 1
-        if not _before(running, requests, replica, place, parent):
+        if heap[parent].ends_at <= ends_at:
             break
-        _swap(running, replica, place, parent)
+        heap[place].ends_at = heap[parent].ends_at
+        heap[place].request = heap[parent].request
         place = parent
+    heap[place].ends_at = ends_at
+    heap[place].request = request
 
 
 @compiled
-def _pop(running: Heaps, requests: DecodeRequests, replica: int, size: int) -> None:
-    """Take out the first of ``size`` requests."""
+def _pop(heap: Rows, size: int, requests: Rows) -> None:
+    """Take the first of ``size`` requests out of a heap."""
     last = size - 1
-    running.ends_at[replica, 0] = running.ends_at[replica, last]
-    running.request[replica, 0] = running.request[replica, last]
+    ends_at = heap[last].ends_at
+    request = heap[last].request
+    admission = requests[request].admission
     place = 0
     while True:
         child = 2 * place + 1
         if child >= last:
             break
-        if child + 1 < last and _before(running, requests, replica, child + 1, child):
-            child += 1
-        if not _before(running, requests, replica, child, place):
+        key = heap[child].ends_at
+        if child + 1 < last:
+            other = heap[child + 1].ends_at
+            if other < key or (
+                other == key and requests[heap[child + 1].request].admission < requests[heap[child].request].admission
+            ):
+                child += 1
+                key = other
+        if ends_at < key or (ends_at == key and admission < requests[heap[child].request].admission):
             break
-        _swap(running, replica, child, place)
+        heap[place].ends_at = key
+        heap[place].request = heap[child].request
         place = child
+    heap[place].ends_at = ends_at
+    heap[place].request = request
 
 
 @compiled
-def _settle(replica: int, state: DecodeState, running: Heaps, table: tuple, foresee: bool) -> None:
-    """Set what follows from batch and resident tokens; foresee the next departure where the batch changed."""
-    batch = state.batch[replica]
-    resident = state.resident[replica]
-    state.least_load[replica] = resident + state.waiting_tokens[replica]
-    if batch == 0:
-        _set_next(state, replica, np.inf)
-        return
-    contexts, steps, elapsed, _, _ = table
-    context = resident / batch
-    state.context[replica] = context
-    now = _elapsed_s(contexts, steps[batch], elapsed[batch], context)
-    state.elapsed_s[replica] = now
-    if foresee:
-        tokens = running.ends_at[replica, 0] - state.progress[replica]
-        then = _elapsed_s(contexts, steps[batch], elapsed[batch], context + tokens)
-        _set_next(state, replica, state.at_s[replica] + (then - now))
-
-
-@compiled
-def _admit(
-    replica: int, now_s: float, state: DecodeState, requests: DecodeRequests, running: Heaps, table: tuple, left: bool
-) -> Heaps:
-    """Let in, in order, those for whom there is a slot and memory. ``left``: the batch has just changed at ``now_s``."""
-    max_batch, capacity = table[3], table[4]
-    moved = left
-    admitted = False
-    while state.head[replica] >= 0 and state.batch[replica] < max_batch:
-        batch = state.batch[replica]
-        if not moved:
-            tokens = _advanced(replica, now_s, state, running, table)
-            state.progress[replica] += tokens
-            state.resident[replica] += batch * tokens
-            moved = True
-        state.at_s[replica] = now_s
-        request = state.head[replica]
-        prompt = requests.input_tokens[request]
-        output = requests.output_tokens[request]
-        if batch > 0 and state.resident[replica] + prompt + output > capacity:
-            break
-        state.head[replica] = requests.following[request]
-        if state.head[replica] < 0:
-            state.tail[replica] = -1
-        state.waiting_tokens[replica] -= prompt
-        requests.started_s[request] = now_s
-        requests.admission[request] = state.counts[ADMITTED]
-        state.counts[ADMITTED] += 1
-        room = running.request.shape[1]
-        if batch == room:  # more room for all
-            wider = Heaps(np.empty((len(state.batch), 2 * room)), np.empty((len(state.batch), 2 * room), np.int64))
-            wider.ends_at[:, :room] = running.ends_at
-            wider.request[:, :room] = running.request
-            running = wider
-        _push(running, requests, replica, batch, state.progress[replica] + (output - 1), request)
-        state.batch[replica] = batch + 1
-        state.resident[replica] += prompt
-        admitted = True
-    if moved:
-        _settle(replica, state, running, table, admitted or left)
-    return running
-
-
-@compiled
-def _enter(
-    request: int, now_s: float, state: DecodeState, requests: DecodeRequests, running: Heaps, table: tuple
-) -> Heaps:
-    """Route a request to a ready replica, and admit it if it can be."""
-    replica = _least_loaded(now_s, state, running, table)
-    requests.following[request] = -1
-    if state.tail[replica] < 0:
-        state.head[replica] = request
+def _append(row: Any, request: int, requests: Rows) -> None:
+    """Put a request at the end of a replica's queue."""
+    requests[request].following = -1
+    if row.tail < 0:
+        row.head = request
     else:
-        requests.following[state.tail[replica]] = request
-    state.tail[replica] = request
-    state.waiting_tokens[replica] += requests.input_tokens[request]
-    state.least_load[replica] = state.resident[replica] + state.waiting_tokens[replica]
-    return _admit(replica, now_s, state, requests, running, table, False)
+        requests[row.tail].following = request
+    row.tail = request
+    row.waiting_tokens += requests[request].input_tokens
 
 
 @compiled
-def _depart(
-    replica: int, now_s: float, state: DecodeState, requests: DecodeRequests, running: Heaps, table: tuple
-) -> Heaps:
-    """Let those go who have all their tokens, and admit those who wait."""
-    batch = state.batch[replica]
-    progress = running.ends_at[replica, 0]
-    resident = state.resident[replica] + batch * (progress - state.progress[replica])
-    while batch > 0 and running.ends_at[replica, 0] <= progress:
-        request = running.request[replica, 0]
-        _pop(running, requests, replica, batch)
-        batch -= 1
-        resident -= requests.input_tokens[request] + requests.output_tokens[request] - 1
-        requests.finished_s[request] = now_s
-        state.counts[FINISHED] += 1
-    if batch == 0:
-        progress = resident = 0.0  # rounding does not outlive an idle instant
-    state.batch[replica] = batch
-    state.progress[replica] = progress
-    state.resident[replica] = resident
-    state.at_s[replica] = now_s
-    running = _admit(replica, now_s, state, requests, running, table, True)
-    if not state.is_ready[replica] and state.batch[replica] == 0:
-        state.gone_s[replica] = now_s
-    return running
+def _leave(now_s: float, count: int, loads: NDArray[np.float64], ready: NDArray[np.int64], replicas: Rows) -> Any:
+    """Let the least loaded of the ready replicas leave, the youngest of equals; return which."""
+    place = count - 1
+    for other in range(count - 2, -1, -1):
+        if loads[ready[other]] < loads[ready[place]]:
+            place = other
+    replica = ready[place]
+    for other in range(place, count - 1):
+        ready[other] = ready[other + 1]
+    row = replicas[replica]
+    row.is_ready = 0
+    row.left_s = now_s
+    if row.batch == 0:
+        row.gone_s = now_s
+    return replica
 
 
 @compiled
-def _change(
-    ready: int, now_s: float, state: DecodeState, requests: DecodeRequests, running: Heaps, table: tuple
-) -> Heaps:
-    """Let replicas become ready, or let the least loaded leave and hand over their queues, in order of first tokens."""
-    if ready > 0:
-        for _ in range(ready):
-            replica = state.counts[STARTED]
-            state.counts[STARTED] += 1
-            state.is_ready[replica] = True
-            state.ready[state.counts[READY]] = replica
-            state.counts[READY] += 1
-        return running
-    loads = np.full(len(state.batch), np.inf)
-    for place in range(state.counts[READY]):
-        loads[state.ready[place]] = _load(state.ready[place], now_s, state, running, table)
-    moved = np.empty(len(requests.first_token_s), np.int64)
-    size = 0
-    for _ in range(-ready):
-        count = state.counts[READY]
-        place = count - 1  # the youngest of equals
-        for other in range(count - 2, -1, -1):
-            if loads[state.ready[other]] < loads[state.ready[place]]:
-                place = other
-        replica = state.ready[place]
-        for other in range(place, count - 1):
-            state.ready[other] = state.ready[other + 1]
-        state.counts[READY] = count - 1
-        state.is_ready[replica] = False
-        state.left_s[replica] = now_s
-        request = state.head[replica]
-        while request >= 0:
-            moved[size] = request
-            size += 1
-            request = requests.following[request]
-        state.head[replica] = state.tail[replica] = -1
-        state.waiting_tokens[replica] = 0.0
-        if state.batch[replica] == 0:
-            state.gone_s[replica] = now_s
-    for request in np.sort(moved[:size]):
-        running = _enter(request, now_s, state, requests, running, table)
-    return running
+def _take_queue(row: Any, requests: Rows, moved: NDArray[np.int64], size: int) -> Any:
+    """Empty a replica's queue into ``moved``; return how many are in there now."""
+    request = row.head
+    while request >= 0:
+        moved[size] = request
+        size += 1
+        request = requests[request].following
+    row.head = -1
+    row.tail = -1
+    row.waiting_tokens = 0.0
+    return size
 
 
 @compiled
 def advance_decode(
     until_s: float,
-    state: DecodeState,
-    requests: DecodeRequests,
-    running: Heaps,
-    table: tuple,
+    counts: NDArray[np.int64],
+    ready: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    next_s: NDArray[np.float64],
+    tree: NDArray[np.int64],
+    replicas: Rows,
+    heaps: Rows,
+    requests: Rows,
+    contexts: NDArray[np.float64],
+    clocks: NDArray[np.float64],
+    max_batch: int,
+    capacity: float,
     change_s: NDArray[np.float64],
     change_ready: NDArray[np.int64],
-) -> Heaps:
-    """Let time pass up to and including ``until_s``; return the heaps, which may have got more room."""
-    total = len(requests.first_token_s)
-    arrived = state.counts[ARRIVED]
-    changed = state.counts[CHANGED]
+) -> Rows:
+    """Let time pass up to and including ``until_s``; return the heaps, which may have got more room.
+
+    Each turn of the loop is one event of one replica: a departure, an arrival, or one step of a change (a replica gets
+    ready, or a request moves). At its end the replica admits whom it can.
+    """
+    total = len(requests)
+    moved = np.empty(0, np.int64)
+    next_moved = 0
+    now_s = -np.inf
     while True:
-        replica = state.next_tree[1]
-        departure_s = state.next_s[replica]
-        arrival_s = requests.first_token_s[arrived] if arrived < total else np.inf
-        next_change_s = change_s[changed] if changed < len(change_s) else np.inf
-        if departure_s <= arrival_s and departure_s <= next_change_s:
+        departed = False
+        departure_s = next_s[tree[1]]
+        arrival_s = requests[counts[ARRIVED]].first_token_s if counts[ARRIVED] < total else np.inf
+        next_change_s = change_s[counts[CHANGED]] if counts[CHANGED] < len(change_s) else np.inf
+        if next_moved < len(moved):  # at the same instant, before anything else
+            request = moved[next_moved]
+            next_moved += 1
+            replica = _least_loaded(now_s, counts[READY], ready, bounds, replicas, heaps, contexts, clocks)
+            row = replicas[replica]
+            _append(row, request, requests)
+        elif departure_s <= arrival_s and departure_s <= next_change_s:
             if departure_s > until_s or departure_s == np.inf:
                 break
-            running = _depart(replica, departure_s, state, requests, running, table)
+            now_s = departure_s
+            departed = True
+            replica = tree[1]
+            row = replicas[replica]
+            heap = heaps[replica]
+            batch = row.batch
+            progress = heap[0].ends_at
+            resident = row.resident + batch * (progress - row.progress)
+            while batch > 0 and heap[0].ends_at <= progress:
+                request = heap[0].request
+                _pop(heap, batch, requests)
+                batch -= 1
+                resident -= requests[request].input_tokens + requests[request].output_tokens - 1
+                requests[request].finished_s = now_s
+                counts[FINISHED] += 1
+            if batch == 0:  # rounding does not outlive an idle instant
+                progress = 0.0
+                resident = 0.0
+            row.batch = batch
+            row.progress = progress
+            row.resident = resident
+            row.at_s = now_s
         elif arrival_s <= next_change_s:
             if arrival_s > until_s:
                 break
-            running = _enter(arrived, arrival_s, state, requests, running, table)
-            arrived += 1
+            now_s = arrival_s
+            replica = _least_loaded(now_s, counts[READY], ready, bounds, replicas, heaps, contexts, clocks)
+            row = replicas[replica]
+            _append(row, counts[ARRIVED], requests)
+            counts[ARRIVED] += 1
         else:
             if next_change_s > until_s:
                 break
-            running = _change(change_ready[changed], next_change_s, state, requests, running, table)
-            changed += 1
-    state.counts[ARRIVED] = arrived
-    state.counts[CHANGED] = changed
-    return running
+            now_s = next_change_s
+            change = change_ready[counts[CHANGED]]
+            counts[CHANGED] += 1
+            for _ in range(change):
+                ready[counts[READY]] = counts[STARTED]
+                replicas[counts[STARTED]].is_ready = 1
+                counts[STARTED] += 1
+                counts[READY] += 1
+            if change < 0:
+                loads = np.empty(len(replicas))
+                for place in range(counts[READY]):
+                    loads[ready[place]] = _load(ready[place], now_s, replicas, heaps, contexts, clocks)
+                waiting = np.empty(total, np.int64)
+                size = 0
+                for _ in range(-change):
+                    replica = _leave(now_s, counts[READY], loads, ready, replicas)
+                    counts[READY] -= 1
+                    size = _take_queue(replicas[replica], requests, waiting, size)
+                moved = np.sort(waiting[:size])
+                next_moved = 0
+            continue
+
+        # Admit, in order, those for whom there is a slot and memory.
+        settled = departed  # the row is of this instant
+        changed = departed  # the batch is another one
+        while row.head >= 0 and row.batch < max_batch:
+            if not settled:
+                tokens = _advanced(row, heaps[replica, 0].ends_at, now_s, contexts, clocks)
+                row.progress += tokens
+                row.resident += row.batch * tokens
+                row.at_s = now_s
+                settled = True
+            request = row.head
+            prompt = requests[request].input_tokens
+            output = requests[request].output_tokens
+            if row.batch > 0 and row.resident + prompt + output > capacity:
+                break
+            row.head = requests[request].following
+            if row.head < 0:
+                row.tail = -1
+            row.waiting_tokens -= prompt
+            requests[request].started_s = now_s
+            requests[request].admission = counts[ADMITTED]
+            counts[ADMITTED] += 1
+            if row.batch == heaps.shape[1]:  # more room for all
+                wider = np.empty((heaps.shape[0], 2 * heaps.shape[1]), heaps.dtype)
+                wider[:, : heaps.shape[1]] = heaps
+                heaps = wider
+            _push(heaps[replica], row.batch, row.progress + (output - 1), request, requests)
+            row.batch += 1
+            row.resident += prompt
+            changed = True
+        bounds[replica] = row.resident + row.waiting_tokens
+        if settled and row.batch > 0:
+            row.context = row.resident / row.batch
+            row.elapsed_s = _elapsed_s(row.context, row.batch, contexts, clocks)
+        if changed:
+            if row.batch > 0:
+                then = row.context + (heaps[replica, 0].ends_at - row.progress)
+                wait_s = _elapsed_s(then, row.batch, contexts, clocks) - row.elapsed_s
+                _set_next(replica, row.at_s + wait_s, next_s, tree)
+            else:
+                _set_next(replica, np.inf, next_s, tree)
+                if row.is_ready == 0:
+                    row.gone_s = now_s
+    return heaps

@@ -1,116 +1,78 @@
 """The prefill pool event by event, compiled. May import only numpy, numba and this package.
 
 Events of one instant happen in the order of :mod:`pdscaler.core.emulation.deployment`: ends of passes, the older
-replica first; arrivals; changes of the replicas. Replicas are numbered by the order in which they become ready. The
-state lives in arrays that the caller owns, so that a run can stop at an instant and go on later with more requests.
+replica first; arrivals; changes of the replicas. Replicas are numbered in the order in which they become ready; the row
+behind the last one holds the queue of ``Routing.CENTRAL``.
 
-Everything that is compiled for this pool stands in this one file: numba recompiles a cached function only when its own
-file changes.
+State is kept in arrays of records, a row for each replica and each request: few arrays to hand on, and what belongs
+together lies together. All that is compiled for this pool stands in this one file: numba recompiles a cached function
+only when its own file changes.
 """
+# ruff: noqa: PLR0917  (compiled functions take their arrays one by one: no object to unpack)
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.core.simulation.compiled import compiled
 
+Rows = NDArray[np.void]
+
+REPLICA = np.dtype(
+    [
+        ("head", "i8"),  # first request of the queue, -1 where it is empty
+        ("tail", "i8"),
+        ("running", "i8"),  # first request of the running pass; the links of the queue lead to the others
+        ("running_count", "i8"),  # 0: idle
+        ("running_tokens", "i8"),  # uncached tokens of the pass
+        ("unfinished", "i8"),  # those of queue and pass
+        ("is_ready", "i8"),
+        ("busy_s", "f8"),  # seconds in passes
+        ("left_s", "f8"),  # when it was told to leave
+        ("gone_s", "f8"),  # when its last pass ended
+    ],
+    align=True,
+)
+REQUEST = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("input_tokens", "i8"),
+        ("uncached_tokens", "i8"),
+        ("following", "i8"),  # the next one in the queue
+        ("first_token_s", "f8"),
+    ],
+    align=True,
+)
+
 JOIN_SHORTEST_QUEUE, ROUND_ROBIN, RANDOM, CENTRAL = range(4)
 
-# Places in PrefillState.counts
 ARRIVED, CHANGED, STARTED, READY, ROUTED, FINISHED = range(6)
+"""Places in the counts."""
 
 
-class PrefillState(NamedTuple):
-    """State of the pool. Rows of replicas are one longer than their number: the last is the queue before all of them.
+class PrefillPool:
+    """The arrays of a prefill pool with ``initial`` idle replicas, and room for ``most`` in all."""
 
-    Parameters
-    ----------
-    counts
-        Requests arrived, changes made, replicas started, replicas ready, requests routed, requests finished.
-    ready
-        The ready replicas, oldest first.
-    is_ready
-        Whether a replica is ready.
-    head, tail
-        First and last request of each queue; -1 where it is empty.
-    running, running_count
-        First request of the running pass and how many follow it in the queue's links; 0 requests: idle.
-    unfinished
-        Uncached tokens in queue and pass.
-    running_tokens
-        Those of the pass.
-    load, load_tree
-        What routing compares, infinite where a replica is not ready; and the tournament over it.
-    ends_s, end_tree
-        End of the running pass, infinite where none runs; and the tournament over it.
-    left_s, gone_s
-        When the replica was told to leave, and when its last pass ended.
-    busy_s
-        Seconds in passes.
-    """
+    __slots__ = ("counts", "end_tree", "ends_s", "load_tree", "loads", "ready", "replicas")
 
-    counts: NDArray[np.int64]
-    ready: NDArray[np.int64]
-    is_ready: NDArray[np.bool_]
-    head: NDArray[np.int64]
-    tail: NDArray[np.int64]
-    running: NDArray[np.int64]
-    running_count: NDArray[np.int64]
-    unfinished: NDArray[np.float64]
-    running_tokens: NDArray[np.float64]
-    load: NDArray[np.float64]
-    load_tree: NDArray[np.int64]
-    ends_s: NDArray[np.float64]
-    end_tree: NDArray[np.int64]
-    left_s: NDArray[np.float64]
-    gone_s: NDArray[np.float64]
-    busy_s: NDArray[np.float64]
-
-
-class PrefillRequests(NamedTuple):
-    """The requests of a run, as columns; ``following`` links the queues, the last three are written by the run."""
-
-    arrival_s: NDArray[np.float64]
-    input_tokens: NDArray[np.int64]
-    hit_tokens: NDArray[np.int64]
-    following: NDArray[np.int64]
-    first_token_s: NDArray[np.float64]
-    finished: NDArray[np.int64]
-
-
-def prefill_state(most: int, initial: int) -> PrefillState:
-    """Return an idle pool with ``initial`` ready replicas, with room for ``most`` in all."""
-    width = 1 << max(1, (most - 1).bit_length())
-    load = np.full(width, np.inf)
-    load[:initial] = 0.0
-    is_ready = np.zeros(most, np.bool_)
-    is_ready[:initial] = True
-    ready = np.zeros(most, np.int64)
-    ready[:initial] = np.arange(initial)
-    ends_s = np.full(width, np.inf)
-    return PrefillState(
-        counts=np.array([0, 0, initial, initial, 0, 0], np.int64),
-        ready=ready,
-        is_ready=is_ready,
-        head=np.full(most + 1, -1, np.int64),
-        tail=np.full(most + 1, -1, np.int64),
-        running=np.full(most, -1, np.int64),
-        running_count=np.zeros(most, np.int64),
-        unfinished=np.zeros(most),
-        running_tokens=np.zeros(most),
-        load=load,
-        load_tree=_tournament(load),
-        ends_s=ends_s,
-        end_tree=_tournament(ends_s),
-        left_s=np.full(most, np.inf),
-        gone_s=np.full(most, np.inf),
-        busy_s=np.zeros(most),
-    )
+    def __init__(self, most: int, initial: int) -> None:
+        width = 1 << max(1, (most - 1).bit_length())
+        self.counts = np.array([0, 0, initial, initial, 0, 0], np.int64)
+        self.replicas = np.zeros(most + 1, REPLICA)
+        self.replicas["head"] = self.replicas["tail"] = -1
+        self.replicas["is_ready"][:initial] = 1
+        self.replicas["left_s"] = self.replicas["gone_s"] = np.inf
+        self.ready = np.arange(most, dtype=np.int64)  # the first counts[READY] of it, oldest first
+        self.loads = np.full(width, np.inf)  # what routing compares; infinite where a replica is not ready
+        self.loads[:initial] = 0.0
+        self.ends_s = np.full(width, np.inf)  # end of each replica's pass
+        # Tournaments over both: the winner, the older one of equals, is at 1.
+        self.load_tree, self.end_tree = _tournament(self.loads), _tournament(self.ends_s)
 
 
 def _tournament(keys: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the winners' tree: leaves behind, the root at 1; the least key wins, the lower index among equals."""
+    """Return the tree of winners: the leaves behind, the root at 1; the least key wins, of equals the lower index."""
     width = len(keys)
     tree = np.arange(-width, width, dtype=np.int64)
     for node in range(width - 1, 0, -1):
@@ -120,8 +82,8 @@ def _tournament(keys: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 @compiled
-def choice(seed: int, number: int, count: int) -> int:
-    """Return the random choice of 0 … count − 1 that belongs to a number (SplitMix64)."""
+def choice(seed: int, number: int, count: int) -> Any:
+    """Return the random choice of 0 … count - 1 that belongs to a number (SplitMix64)."""
     z = np.uint64(seed) + np.uint64(number + 1) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -130,7 +92,7 @@ def choice(seed: int, number: int, count: int) -> int:
 
 
 @compiled
-def _set_key(tree: NDArray[np.int64], keys: NDArray[np.float64], index: int, key: float) -> None:
+def _set_key(index: int, key: float, keys: NDArray[np.float64], tree: NDArray[np.int64]) -> None:
     """Change one key and play its matches again, up to the root."""
     keys[index] = key
     node = (index + len(keys)) >> 1
@@ -141,14 +103,14 @@ def _set_key(tree: NDArray[np.int64], keys: NDArray[np.float64], index: int, key
 
 
 @compiled
-def _pass_time_s(knots: NDArray[np.float64], values: NDArray[np.float64], tail_slope: float, tokens: float) -> float:
+def _pass_time_s(tokens: float, knots: NDArray[np.float64], values: NDArray[np.float64], tail_slope: float) -> Any:
     """Return the seconds of a pass: linear between the knots, level below them, the tail's slope beyond."""
-    last = len(knots) - 1
+    low = 0
+    high = len(knots) - 1
     if tokens < knots[0]:
         return values[0]
-    if tokens >= knots[last]:
-        return values[last] + tail_slope * (tokens - knots[last])
-    low, high = 0, last
+    if tokens >= knots[high]:
+        return values[high] + tail_slope * (tokens - knots[high])
     while high - low > 1:
         middle = (low + high) >> 1
         if knots[middle] <= tokens:
@@ -159,164 +121,84 @@ def _pass_time_s(knots: NDArray[np.float64], values: NDArray[np.float64], tail_s
 
 
 @compiled
-def _start_pass(
-    replica: int, queue: int, now_s: float, state: PrefillState, requests: PrefillRequests, table: tuple
-) -> None:
-    """Let an idle replica take from a queue what one pass holds: whole prompts, in order, within the budget."""
-    knots, values, tail_slope, _, _, budget = table
-    request = state.head[queue]
-    state.running[replica] = request
+def _append(row: Any, request: int, requests: Rows) -> None:
+    """Put a request at the end of a queue."""
+    requests[request].following = -1
+    if row.tail < 0:
+        row.head = request
+    else:
+        requests[row.tail].following = request
+    row.tail = request
+
+
+@compiled
+def _take_pass(row: Any, queue: Any, budget: int, requests: Rows) -> None:
+    """Move from a queue to a replica's pass what one pass holds: whole prompts, in order, within the budget."""
+    request = queue.head
+    row.running = request
     tokens = 0
     count = 0
     while request >= 0:
-        uncached = requests.input_tokens[request] - requests.hit_tokens[request]
+        uncached = requests[request].uncached_tokens
         if count > 0 and tokens + uncached > budget:
             break
         tokens += uncached
         count += 1
-        request = requests.following[request]
-    state.head[queue] = request
+        request = requests[request].following
+    queue.head = request
     if request < 0:
-        state.tail[queue] = -1
-    state.running_count[replica] = count
-    state.running_tokens[replica] = tokens
-    time_s = _pass_time_s(knots, values, tail_slope, float(tokens))
-    state.busy_s[replica] += time_s
-    _set_key(state.end_tree, state.ends_s, replica, now_s + time_s)
+        queue.tail = -1
+    row.running_count = count
+    row.running_tokens = tokens
 
 
 @compiled
-def _append(queue: int, request: int, state: PrefillState, requests: PrefillRequests) -> None:
-    requests.following[request] = -1
-    if state.tail[queue] < 0:
-        state.head[queue] = request
-    else:
-        requests.following[state.tail[queue]] = request
-    state.tail[queue] = request
-
-
-@compiled
-def _serve_central(now_s: float, state: PrefillState, requests: PrefillRequests, table: tuple) -> None:
-    """Let idle ready replicas take from the common queue, the oldest replica first."""
-    common = len(state.head) - 1
-    while state.head[common] >= 0:
-        replica = state.load_tree[1]
-        if state.load[replica] > 0.0:  # all are busy
-            return
-        _set_key(state.load_tree, state.load, replica, 1.0)
-        _start_pass(replica, common, now_s, state, requests, table)
-        state.unfinished[replica] = state.running_tokens[replica]
-
-
-@compiled
-def _enter(
-    request: int, now_s: float, routing: int, seed: int, state: PrefillState, requests: PrefillRequests, table: tuple
-) -> None:
-    """Route a request to a ready replica."""
-    if routing == CENTRAL:
-        _append(len(state.head) - 1, request, state, requests)
-        _serve_central(now_s, state, requests, table)
-        return
-    if routing == JOIN_SHORTEST_QUEUE:
-        replica = state.load_tree[1]
-    elif routing == ROUND_ROBIN:
-        state.counts[ROUTED] = state.counts[ROUTED] % state.counts[READY]
-        replica = state.ready[state.counts[ROUTED]]
-        state.counts[ROUTED] += 1
-    else:
-        replica = state.ready[choice(seed, state.counts[ROUTED], state.counts[READY])]
-        state.counts[ROUTED] += 1
-    state.unfinished[replica] += requests.input_tokens[request] - requests.hit_tokens[request]
-    if routing == JOIN_SHORTEST_QUEUE:
-        _set_key(state.load_tree, state.load, replica, state.unfinished[replica])
-    _append(replica, request, state, requests)
-    if state.running_count[replica] == 0:
-        _start_pass(replica, replica, now_s, state, requests, table)
-
-
-@compiled
-def _end_pass(
-    replica: int, now_s: float, routing: int, state: PrefillState, requests: PrefillRequests, table: tuple
-) -> None:
-    """Give the first tokens of a pass, and start the next one."""
-    request = state.running[replica]
-    done = state.counts[FINISHED]
-    for _ in range(state.running_count[replica]):
-        overhead_s = table[3] + table[4] * requests.input_tokens[request]
-        requests.first_token_s[request] = now_s + overhead_s
-        requests.finished[done] = request
+def _give_first_tokens(
+    row: Any, now_s: float, fixed_s: float, per_token_s: float, requests: Rows, finished: NDArray[np.int64], done: int
+) -> Any:
+    """End a replica's pass; return how many requests have got their first token by now."""
+    request = row.running
+    for _ in range(row.running_count):
+        requests[request].first_token_s = now_s + (fixed_s + per_token_s * requests[request].input_tokens)
+        finished[done] = request
         done += 1
-        request = requests.following[request]
-    state.counts[FINISHED] = done
-    state.running_count[replica] = 0
-    state.unfinished[replica] -= state.running_tokens[replica]
-    state.running_tokens[replica] = 0.0
-    if routing == CENTRAL:
-        _set_key(state.end_tree, state.ends_s, replica, np.inf)
-        if state.is_ready[replica]:
-            _set_key(state.load_tree, state.load, replica, 0.0)
-            _serve_central(now_s, state, requests, table)
-    else:
-        if routing == JOIN_SHORTEST_QUEUE and state.is_ready[replica]:
-            _set_key(state.load_tree, state.load, replica, state.unfinished[replica])
-        if state.head[replica] >= 0:
-            _start_pass(replica, replica, now_s, state, requests, table)
-        else:
-            _set_key(state.end_tree, state.ends_s, replica, np.inf)
-    if not state.is_ready[replica] and state.running_count[replica] == 0:
-        state.gone_s[replica] = now_s
+        request = requests[request].following
+    row.unfinished -= row.running_tokens
+    row.running_count = 0
+    row.running_tokens = 0
+    return done
 
 
 @compiled
-def _remove_least_loaded(now_s: float, state: PrefillState, requests: PrefillRequests, moved: NDArray[np.int64]) -> int:
-    """Let the ready replica with the fewest unfinished tokens leave, the youngest of equals; return the moved count."""
-    count = state.counts[READY]
+def _leave(now_s: float, count: int, ready: NDArray[np.int64], replicas: Rows) -> Any:
+    """Let the least loaded of the ready replicas leave, the youngest of equals; return which."""
     place = count - 1
     for other in range(count - 2, -1, -1):
-        if state.unfinished[state.ready[other]] < state.unfinished[state.ready[place]]:
+        if replicas[ready[other]].unfinished < replicas[ready[place]].unfinished:
             place = other
-    replica = state.ready[place]
+    replica = ready[place]
     for other in range(place, count - 1):
-        state.ready[other] = state.ready[other + 1]
-    state.counts[READY] = count - 1
-    state.is_ready[replica] = False
-    state.left_s[replica] = now_s
-    _set_key(state.load_tree, state.load, replica, np.inf)
-    size = 0
-    request = state.head[replica]
+        ready[other] = ready[other + 1]
+    row = replicas[replica]
+    row.is_ready = 0
+    row.left_s = now_s
+    if row.running_count == 0:
+        row.gone_s = now_s
+    return replica
+
+
+@compiled
+def _take_queue(row: Any, requests: Rows, moved: NDArray[np.int64], size: int) -> Any:
+    """Empty a replica's queue into ``moved``; return how many are in there now."""
+    request = row.head
     while request >= 0:
         moved[size] = request
         size += 1
-        request = requests.following[request]
-    state.head[replica] = state.tail[replica] = -1
-    state.unfinished[replica] = state.running_tokens[replica]
-    if state.running_count[replica] == 0:
-        state.gone_s[replica] = now_s
+        request = requests[request].following
+    row.head = -1
+    row.tail = -1
+    row.unfinished = row.running_tokens
     return size
-
-
-@compiled
-def _change(
-    ready: int, now_s: float, routing: int, seed: int, state: PrefillState, requests: PrefillRequests, table: tuple
-) -> None:
-    """Let replicas become ready, or leave and hand over their queues, in order of arrival."""
-    if ready > 0:
-        for _ in range(ready):
-            replica = state.counts[STARTED]
-            state.counts[STARTED] += 1
-            state.is_ready[replica] = True
-            state.ready[state.counts[READY]] = replica
-            state.counts[READY] += 1
-            _set_key(state.load_tree, state.load, replica, 0.0)
-        if routing == CENTRAL:
-            _serve_central(now_s, state, requests, table)
-        return
-    moved = np.empty(len(requests.arrival_s), np.int64)
-    size = 0
-    for _ in range(-ready):
-        size += _remove_least_loaded(now_s, state, requests, moved[size:])
-    for request in np.sort(moved[:size]):
-        _enter(request, now_s, routing, seed, state, requests, table)
 
 
 @compiled
@@ -324,34 +206,126 @@ def advance_prefill(
     until_s: float,
     routing: int,
     seed: int,
-    state: PrefillState,
-    requests: PrefillRequests,
-    table: tuple,
+    counts: NDArray[np.int64],
+    ready: NDArray[np.int64],
+    loads: NDArray[np.float64],
+    load_tree: NDArray[np.int64],
+    ends_s: NDArray[np.float64],
+    end_tree: NDArray[np.int64],
+    replicas: Rows,
+    requests: Rows,
+    finished: NDArray[np.int64],
+    knots: NDArray[np.float64],
+    values: NDArray[np.float64],
+    tail_slope: float,
+    fixed_s: float,
+    per_token_s: float,
+    budget: int,
     change_s: NDArray[np.float64],
     change_ready: NDArray[np.int64],
 ) -> None:
-    """Let time pass up to and including ``until_s``."""
-    total = len(requests.arrival_s)
-    arrived = state.counts[ARRIVED]
-    changed = state.counts[CHANGED]
+    """Let time pass up to and including ``until_s``; ``finished`` gets the requests in the order of their passes' ends.
+
+    Each turn of the loop is one event of one replica: the end of a pass, an arrival, or one step of a change (a replica
+    gets ready, or a request moves). At its end the replica starts a pass if it is idle and there is something to do.
+    """
+    total = len(requests)
+    common = len(replicas) - 1
+    central = routing == CENTRAL
+    moved = np.empty(0, np.int64)
+    next_moved = 0
+    beginning = 0  # replicas of this instant that are still to become ready
+    now_s = -np.inf
     while True:
-        replica = state.end_tree[1]
-        end_s = state.ends_s[replica]
-        arrival_s = requests.arrival_s[arrived] if arrived < total else np.inf
-        next_change_s = change_s[changed] if changed < len(change_s) else np.inf
-        if end_s <= arrival_s and end_s <= next_change_s:
+        end_s = ends_s[end_tree[1]]
+        arrival_s = requests[counts[ARRIVED]].arrival_s if counts[ARRIVED] < total else np.inf
+        next_change_s = change_s[counts[CHANGED]] if counts[CHANGED] < len(change_s) else np.inf
+        entering = -1
+        if next_moved < len(moved):  # at the same instant, before anything else
+            entering = moved[next_moved]
+            next_moved += 1
+        elif beginning > 0:
+            beginning -= 1
+            replica = counts[STARTED]
+            counts[STARTED] += 1
+            ready[counts[READY]] = replica
+            counts[READY] += 1
+            replicas[replica].is_ready = 1
+            _set_key(replica, 0.0, loads, load_tree)
+        elif end_s <= arrival_s and end_s <= next_change_s:
             if end_s > until_s or end_s == np.inf:
                 break
-            _end_pass(replica, end_s, routing, state, requests, table)
+            now_s = end_s
+            replica = end_tree[1]
+            row = replicas[replica]
+            counts[FINISHED] = _give_first_tokens(
+                row, now_s, fixed_s, per_token_s, requests, finished, counts[FINISHED]
+            )
+            if row.is_ready == 1:
+                if central:
+                    _set_key(replica, 0.0, loads, load_tree)
+                elif routing == JOIN_SHORTEST_QUEUE:
+                    _set_key(replica, row.unfinished, loads, load_tree)
         elif arrival_s <= next_change_s:
             if arrival_s > until_s:
                 break
-            _enter(arrived, arrival_s, routing, seed, state, requests, table)
-            arrived += 1
+            now_s = arrival_s
+            entering = counts[ARRIVED]
+            counts[ARRIVED] += 1
         else:
             if next_change_s > until_s:
                 break
-            _change(change_ready[changed], next_change_s, routing, seed, state, requests, table)
-            changed += 1
-    state.counts[ARRIVED] = arrived
-    state.counts[CHANGED] = changed
+            now_s = next_change_s
+            change = change_ready[counts[CHANGED]]
+            counts[CHANGED] += 1
+            beginning = max(change, 0)
+            if change < 0:
+                waiting = np.empty(total, np.int64)
+                size = 0
+                for _ in range(-change):
+                    replica = _leave(now_s, counts[READY], ready, replicas)
+                    counts[READY] -= 1
+                    _set_key(replica, np.inf, loads, load_tree)
+                    size = _take_queue(replicas[replica], requests, waiting, size)
+                moved = np.sort(waiting[:size])
+                next_moved = 0
+            continue
+
+        if entering >= 0:
+            if central:
+                _append(replicas[common], entering, requests)
+                replica = load_tree[1]
+            else:
+                if routing == JOIN_SHORTEST_QUEUE:
+                    replica = load_tree[1]
+                elif routing == ROUND_ROBIN:
+                    turn = counts[ROUTED] % counts[READY]
+                    counts[ROUTED] = turn + 1
+                    replica = ready[turn]
+                else:
+                    replica = ready[choice(seed, counts[ROUTED], counts[READY])]
+                    counts[ROUTED] += 1
+                row = replicas[replica]
+                row.unfinished += requests[entering].uncached_tokens
+                if routing == JOIN_SHORTEST_QUEUE:
+                    _set_key(replica, row.unfinished, loads, load_tree)
+                _append(row, entering, requests)
+
+        # Start the replica's next pass.
+        row = replicas[replica]
+        if row.running_count > 0:
+            continue
+        if central and replicas[common].head >= 0 and row.is_ready == 1:
+            _take_pass(row, replicas[common], budget, requests)
+            row.unfinished = row.running_tokens
+            _set_key(replica, 1.0, loads, load_tree)
+        elif row.head >= 0:
+            _take_pass(row, row, budget, requests)
+        if row.running_count > 0:
+            time_s = _pass_time_s(float(row.running_tokens), knots, values, tail_slope)
+            row.busy_s += time_s
+            _set_key(replica, now_s + time_s, ends_s, end_tree)
+        else:
+            _set_key(replica, np.inf, ends_s, end_tree)
+            if row.is_ready == 0:
+                row.gone_s = now_s

@@ -209,30 +209,35 @@ class _Ends:
 
 
 def _prefill(deployment: Deployment, requests: RequestTable, changes: Changes, seed: int) -> _FirstTokens:
-    from pdscaler.core.simulation.prefill_kernel import PrefillRequests, advance_prefill, prefill_state
+    from pdscaler.core.simulation.prefill_kernel import REQUEST, PrefillPool, advance_prefill
 
     count = _checked(requests)
-    state = prefill_state(changes.most, changes.initial)
-    columns = PrefillRequests(
-        _reals(requests.arrival_s),
-        _integers(requests.input_tokens),
-        _integers(requests.prefix_hit_tokens),
-        np.full(count, -1, np.int64),
-        np.empty(count),
-        np.empty(count, np.int64),
-    )
+    pool = PrefillPool(changes.most, changes.initial)
+    rows = np.empty(count, REQUEST)
+    rows["arrival_s"] = requests.arrival_s
+    rows["input_tokens"] = requests.input_tokens
+    rows["uncached_tokens"] = requests.input_tokens - requests.prefix_hit_tokens
+    finished = np.empty(count, np.int64)
     advance_prefill(
         np.inf,
         ROUTINGS.index(deployment.routing),
         seed,
-        state,
-        columns,
-        tuple(prefill_table(deployment.prefill)),
+        pool.counts,
+        pool.ready,
+        pool.loads,
+        pool.load_tree,
+        pool.ends_s,
+        pool.end_tree,
+        pool.replicas,
+        rows,
+        finished,
+        *prefill_table(deployment.prefill),
         changes.at_s,
         changes.ready,
     )
-    lives = Lives(changes.ordered_s, state.left_s, state.gone_s, changes.cancelled_s)
-    return _FirstTokens(columns.first_token_s, columns.finished, lives, float(state.busy_s.sum()))
+    replicas = pool.replicas[:-1]
+    lives = Lives(changes.ordered_s, replicas["left_s"], replicas["gone_s"], changes.cancelled_s)
+    return _FirstTokens(rows["first_token_s"].copy(), finished, lives, float(replicas["busy_s"].sum()))
 
 
 def _decode(
@@ -243,7 +248,7 @@ def _decode(
     changes: Changes,
 ) -> _Ends:
     """Simulate decode; ``finished`` is the order in which prefill finished the requests, the order of equal times."""
-    from pdscaler.core.simulation.decode_kernel import DecodeRequests, advance_decode, decode_state, heaps
+    from pdscaler.core.simulation.decode_kernel import REQUEST, DecodePool, advance_decode
 
     derate = deployment.decode_derate
     if not 0 < derate < np.inf:
@@ -253,23 +258,31 @@ def _decode(
     count = len(order)
     started_s = np.full(len(requests), np.nan)
     finished_s = first_token_s.copy()
-    state = decode_state(changes.most, changes.initial)
+    table = decode_table(deployment.decode, derate, max(count, 1))
+    pool = DecodePool(changes.most, changes.initial, min(table.max_batch, _HEAP_ROOM))
     if count:
-        table = decode_table(deployment.decode, derate, count)
-        columns = DecodeRequests(
-            first_token_s[order],
-            _integers(requests.input_tokens[order]),
-            _integers(requests.output_tokens[order]),
-            np.full(count, -1, np.int64),
-            np.empty(count, np.int64),
-            np.empty(count),
-            np.empty(count),
+        rows = np.empty(count, REQUEST)
+        rows["first_token_s"] = first_token_s[order]
+        rows["input_tokens"] = requests.input_tokens[order]
+        rows["output_tokens"] = requests.output_tokens[order]
+        advance_decode(
+            np.inf,
+            pool.counts,
+            pool.ready,
+            pool.bounds,
+            pool.next_s,
+            pool.tree,
+            pool.replicas,
+            pool.heaps,
+            rows,
+            *table,
+            changes.at_s,
+            changes.ready,
         )
-        room = min(count, deployment.decode.max_batch, _HEAP_ROOM)
-        advance_decode(np.inf, state, columns, heaps(changes.most, room), tuple(table), changes.at_s, changes.ready)
-        started_s[order] = columns.started_s
-        finished_s[order] = columns.finished_s
-    return _Ends(started_s, finished_s, Lives(changes.ordered_s, state.left_s, state.gone_s, changes.cancelled_s))
+        started_s[order] = rows["started_s"]
+        finished_s[order] = rows["finished_s"]
+    lives = Lives(changes.ordered_s, pool.replicas["left_s"], pool.replicas["gone_s"], changes.cancelled_s)
+    return _Ends(started_s, finished_s, lives)
 
 
 def _by_first_token(first_token_s: NDArray[np.float64], finished: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -293,13 +306,3 @@ def _checked(requests: RequestTable) -> int:
     if hits.min() < 0 or (hits > inputs).any():
         raise InvalidInputError("prefix_hit_tokens", "must be at least 0 and at most the input tokens")
     return len(arrival_s)
-
-
-def _reals(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a column as the kernels were compiled for it: contiguous, writable, of this type."""
-    return np.require(values, np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
-
-
-def _integers(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a column as the kernels were compiled for it: contiguous, writable, of this type."""
-    return np.require(values, np.int64, ["C_CONTIGUOUS", "WRITEABLE"])

@@ -28,10 +28,9 @@ class DecodeTable(NamedTuple):
     ----------
     contexts
         Measured contexts, tokens, ascending.
-    step_s
-        Step time of batch b (row) at each context, seconds.
-    elapsed_s
-        Its integral over the context from the first one: seconds in which a batch grows to that context.
+    clocks
+        For each batch (first axis): its step time at each context, seconds; the integral of that over the context from
+        the first one, which is the time in which the batch grows to it; and its slope up to the next context.
     max_batch
         Batch slots.
     kv_capacity_tokens
@@ -39,8 +38,7 @@ class DecodeTable(NamedTuple):
     """
 
     contexts: NDArray[np.float64]
-    step_s: NDArray[np.float64]
-    elapsed_s: NDArray[np.float64]
+    clocks: NDArray[np.float64]
     max_batch: int
     kv_capacity_tokens: float
 
@@ -82,12 +80,18 @@ def _decode_table(profile: DecodeProfile, derate: float, batches: int) -> Decode
     sizes = np.arange(batches + 1, dtype=np.float64)
     step_s = np.stack([_along(line, sizes) for line in surface.lines], axis=1) / derate
     contexts = np.array(surface.contexts, np.float64)
-    elapsed_s = np.zeros_like(step_s)
-    for i in range(1, len(contexts)):  # in the order of the reference, so that the sums are the same to the last bit
-        elapsed_s[:, i] = elapsed_s[:, i - 1] + (contexts[i] - contexts[i - 1]) * (step_s[:, i] + step_s[:, i - 1]) / 2
+    # In the order of the reference, so that the numbers are the same to the last bit.
+    elapsed_s, slope = np.zeros_like(step_s), np.zeros_like(step_s)
+    for i in range(1, len(contexts)):
+        width = contexts[i] - contexts[i - 1]
+        elapsed_s[:, i] = elapsed_s[:, i - 1] + width * (step_s[:, i] + step_s[:, i - 1]) / 2
+        slope[:, i - 1] = (step_s[:, i] - step_s[:, i - 1]) / width
     capacity = surface.kv_capacity_tokens
     return DecodeTable(
-        contexts, step_s, elapsed_s, int(surface.max_batch), np.inf if capacity is None else float(capacity)
+        contexts,
+        np.ascontiguousarray(np.stack((step_s, elapsed_s, slope), axis=1)),
+        int(surface.max_batch),
+        np.inf if capacity is None else float(capacity),
     )
 
 
@@ -100,4 +104,4 @@ def _along(line: Line, x: NDArray[np.float64]) -> NDArray[np.float64]:
     width = np.where(inner > left, knots[inner] - knots[left], 1.0)
     between = values[left] + (values[inner] - values[left]) * ((x - knots[left]) / width)
     beyond = values[-1] + line.tail_slope * (x - knots[-1])
-    return np.where(right == 0, values[0], np.where(right == len(knots), beyond, between))
+    return np.asarray(np.where(right == 0, values[0], np.where(right == len(knots), beyond, between)))
