@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.sizing import plot, report, results
 from bench.sizing.cases import Case, cases
 from bench.sizing.engines import ENGINES, engine_of
-from bench.sizing.judge import Answer, answer
+from bench.sizing.judge import Answer, answer, warm_up
 from bench.sizing.planners import PLANNERS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -77,7 +77,7 @@ def _progress(console: Console, asked: Sequence[Case], workers: int, total: int)
     begin = last = time.monotonic()
     # A fresh interpreter for each worker: a fork would copy the threads of the compiled kernel half-way.
     with (
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=warm_up) as pool,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("cases", total=total, completed=total - len(asked))

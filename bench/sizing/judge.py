@@ -1,15 +1,19 @@
 """Ask every planner about one case, and judge each answer by long simulations. Imports pdscaler's core."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from bench.sizing.cases import MAX_REPLICAS, Case
+from bench.sizing.cases import MAX_REPLICAS, Case, case
+from bench.sizing.engines import ENGINES
 from bench.sizing.planners import PLANNERS, Plan
 from bench.sizing.reference import Reference, Verdict
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.simulation.run import deployment_of
+from pdscaler.core.spec import Routing
+from pdscaler.core.verify import verify
+from pdscaler.core.workload import LengthStats, WorkloadStats
 
 REFERENCE_SEED = 0x5EED_0000
 """Where the reference's seeds begin; a verification's begin at 0."""
@@ -97,23 +101,33 @@ class Answer:
     def of(document: dict[str, Any]) -> "Answer":
         """Read :meth:`document` back."""
         planners = {name: Judged(**judged) for name, judged in document["planners"].items()}
-        return Answer(**{**document, "planners": planners})
+        pairs = {
+            name: document[name] and tuple(document[name]) for name in ("statistics", "gpus_per_replica", "half_widths")
+        }
+        return Answer(**{**document, **pairs, "planners": planners})
 
 
-def answer(case: Case) -> Answer:
+def warm_up() -> None:
+    """Compile, or load, the simulation, so that no plan's time holds it."""
+    for routing in Routing:
+        spec = replace(case(ENGINES, 2, 0).spec, routing=routing)
+        verify(spec, WorkloadStats(20.0, LengthStats(500.0, 0.5), LengthStats(50.0, 0.5)), budget_requests=20_000)
+
+
+def answer(asked: Case) -> Answer:
     """Plan and judge one case."""
     begin = time.perf_counter()
-    slo = case.spec.slo
+    slo = asked.spec.slo
     assert slo.ttft is not None
     assert slo.tpot is not None
-    plans = {planner.name: planner.plan(case.spec, case.workload) for planner in PLANNERS}
+    plans = {planner.name: planner.plan(asked.spec, asked.workload) for planner in PLANNERS}
     reference = Reference(
-        deployment_of(case.spec), case.workload, slo, REFERENCE_SEED + 1_000_003 * case.seed + case.index
+        deployment_of(asked.spec), asked.workload, slo, REFERENCE_SEED + 1_000_003 * asked.seed + asked.index
     )
     start = plans["verified"].replicas
     assert start is not None
     smallest = reference.smallest(start, MAX_REPLICAS)
-    costs = case.spec.limits.map(lambda limits: limits.gpus_per_replica)
+    costs = asked.spec.limits.map(lambda limits: limits.gpus_per_replica)
     verdicts = (
         None
         if smallest is None
@@ -121,11 +135,11 @@ def answer(case: Case) -> Answer:
     )
     judged = {name: _judge(plan, reference, costs) for name, plan in plans.items()}
     return Answer(
-        case=case.index,
-        seed=case.seed,
-        fingerprint=case.fingerprint,
-        engine=case.engine,
-        summary=case.summary,
+        case=asked.index,
+        seed=asked.seed,
+        fingerprint=asked.fingerprint,
+        engine=asked.engine,
+        summary=asked.summary,
         statistics=(slo.ttft.statistic.value, slo.tpot.statistic.value),
         gpus_per_replica=(costs.prefill, costs.decode),
         prefill=None if smallest is None else smallest.prefill,
