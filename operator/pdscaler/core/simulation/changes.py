@@ -30,7 +30,7 @@ class Changes:
     at_s
         When, seconds, ascending.
     ready
-        How many become ready then; negative: how many of the ready ones leave, the least loaded first.
+        1: one becomes ready then; negative: how many of the ready ones leave, the least loaded first.
     ordered_s
         When each replica that ever becomes ready was ordered, by its rank; minus infinity for the initial ones.
     cancelled_s

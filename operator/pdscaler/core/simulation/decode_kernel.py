@@ -11,7 +11,7 @@ State is kept in arrays of records, a row for each replica and each request: few
 together lies together. All that is compiled for this pool stands in this one file: numba recompiles a cached function
 only when its own file changes.
 """
-# ruff: noqa: PLR0917  (compiled functions take their arrays one by one: no object to unpack)
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917  (an event loop is one loop; compiled functions take arrays one by one)
 
 from typing import Any
 
@@ -56,6 +56,9 @@ RUNNING = np.dtype([("ends_at", "f8"), ("request", "i8")], align=True)
 
 ARRIVED, CHANGED, STARTED, READY, ADMITTED, FINISHED = range(6)
 """Places in the counts."""
+
+LAST_S = 1e300
+"""Nothing happens later: what is infinite never happens."""
 
 STEP, ELAPSED, SLOPE = range(3)
 """Places in a batch's clock: step time at each context, its integral, and its slope up to the next context."""
@@ -184,7 +187,7 @@ def _least_loaded(
 
 
 @compiled
-def _push(heap: Rows, size: int, ends_at: float, request: int, requests: Rows) -> None:
+def _push(heap: Rows, size: int, ends_at: float, request: int) -> None:
     """Put a request into a heap of ``size``; it is the last admitted, so of equals it stays behind."""
     place = size
     while place > 0:
@@ -240,35 +243,98 @@ def _append(row: Any, request: int, requests: Rows) -> None:
 
 
 @compiled
-def _leave(now_s: float, count: int, loads: NDArray[np.float64], ready: NDArray[np.int64], replicas: Rows) -> Any:
-    """Let the least loaded of the ready replicas leave, the youngest of equals; return which."""
-    place = count - 1
-    for other in range(count - 2, -1, -1):
-        if loads[ready[other]] < loads[ready[place]]:
-            place = other
-    replica = ready[place]
-    for other in range(place, count - 1):
-        ready[other] = ready[other + 1]
-    row = replicas[replica]
-    row.is_ready = 0
-    row.left_s = now_s
-    if row.batch == 0:
-        row.gone_s = now_s
-    return replica
+def _depart(row: Any, now_s: float, heap: Rows, requests: Rows) -> Any:
+    """Let those go who have all their tokens; return how many."""
+    before = batch = row.batch
+    progress = heap[0].ends_at
+    resident = row.resident + batch * (progress - row.progress)
+    while batch > 0 and heap[0].ends_at <= progress:
+        request = heap[0].request
+        _pop(heap, batch, requests)
+        batch -= 1
+        resident -= requests[request].input_tokens + requests[request].output_tokens - 1
+        requests[request].finished_s = now_s
+    if batch == 0:  # rounding does not outlive an idle instant
+        progress = 0.0
+        resident = 0.0
+    row.batch = batch
+    row.progress = progress
+    row.resident = resident
+    row.at_s = now_s
+    return before - batch
 
 
 @compiled
-def _take_queue(row: Any, requests: Rows, moved: NDArray[np.int64], size: int) -> Any:
-    """Empty a replica's queue into ``moved``; return how many are in there now."""
-    request = row.head
-    while request >= 0:
-        moved[size] = request
-        size += 1
-        request = requests[request].following
-    row.head = -1
-    row.tail = -1
-    row.waiting_tokens = 0.0
-    return size
+def _admit(
+    row: Any, now_s: float, heap: Rows, requests: Rows, counts: NDArray[np.int64], max_batch: int, capacity: float
+) -> None:
+    """Let in, in order, those for whom there is a slot and memory, as far as the heap has room."""
+    while row.head >= 0 and row.batch < min(max_batch, len(heap)):
+        request = row.head
+        prompt = requests[request].input_tokens
+        output = requests[request].output_tokens
+        if row.batch > 0 and row.resident + prompt + output > capacity:
+            break
+        row.head = requests[request].following
+        if row.head < 0:
+            row.tail = -1
+        row.waiting_tokens -= prompt
+        requests[request].started_s = now_s
+        requests[request].admission = counts[ADMITTED]
+        counts[ADMITTED] += 1
+        _push(heap, row.batch, row.progress + (output - 1), request)
+        row.batch += 1
+        row.resident += prompt
+
+
+@compiled
+def _begin(counts: NDArray[np.int64], ready: NDArray[np.int64], replicas: Rows) -> None:
+    """Let the next replica become ready."""
+    ready[counts[READY]] = counts[STARTED]
+    replicas[counts[STARTED]].is_ready = 1
+    counts[STARTED] += 1
+    counts[READY] += 1
+
+
+@compiled
+def _leave(
+    change: int,
+    now_s: float,
+    counts: NDArray[np.int64],
+    ready: NDArray[np.int64],
+    replicas: Rows,
+    heaps: Rows,
+    requests: Rows,
+    contexts: NDArray[np.float64],
+    clocks: NDArray[np.float64],
+) -> Any:
+    """Let the least loaded ready replicas leave, the younger ones of equals; return who waited there, in order."""
+    loads = np.empty(len(replicas))
+    for place in range(counts[READY]):
+        loads[ready[place]] = _load(ready[place], now_s, replicas, heaps, contexts, clocks)
+    moved = np.empty(len(requests), np.int64)
+    size = 0
+    for _ in range(change):
+        count = counts[READY]
+        place = count - 1
+        for other in range(count - 2, -1, -1):
+            if loads[ready[other]] < loads[ready[place]]:
+                place = other
+        row = replicas[ready[place]]
+        for other in range(place, count - 1):
+            ready[other] = ready[other + 1]
+        counts[READY] = count - 1
+        row.is_ready = 0
+        row.left_s = now_s
+        if row.batch == 0:
+            row.gone_s = now_s
+        while row.head >= 0:
+            moved[size] = row.head
+            size += 1
+            row.head = requests[row.head].following
+        row.tail = -1
+        row.waiting_tokens = 0.0
+    return np.sort(moved[:size])
 
 
 @compiled
@@ -291,123 +357,75 @@ def advance_decode(
 ) -> Rows:
     """Let time pass up to and including ``until_s``; return the heaps, which may have got more room.
 
-    Each turn of the loop is one event of one replica: a departure, an arrival, or one step of a change (a replica gets
-    ready, or a request moves). At its end the replica admits whom it can.
+    Each turn of the loop is one event of one replica: a departure, or a request that enters. At its end the replica
+    admits whom it can.
     """
     total = len(requests)
-    moved = np.empty(0, np.int64)
+    moved = np.empty(0, np.int64)  # those who enter again, at the instant of a change
     next_moved = 0
     now_s = -np.inf
+    end_s = min(until_s, LAST_S)
     while True:
-        departed = False
         departure_s = next_s[tree[1]]
         arrival_s = requests[counts[ARRIVED]].first_token_s if counts[ARRIVED] < total else np.inf
         next_change_s = change_s[counts[CHANGED]] if counts[CHANGED] < len(change_s) else np.inf
-        if next_moved < len(moved):  # at the same instant, before anything else
-            request = moved[next_moved]
+        departs = False
+        if next_moved < len(moved):
+            entering = moved[next_moved]
             next_moved += 1
-            replica = _least_loaded(now_s, counts[READY], ready, bounds, replicas, heaps, contexts, clocks)
-            row = replicas[replica]
-            _append(row, request, requests)
+        elif not min(departure_s, arrival_s, next_change_s) <= end_s:
+            break
         elif departure_s <= arrival_s and departure_s <= next_change_s:
-            if departure_s > until_s or departure_s == np.inf:
-                break
             now_s = departure_s
-            departed = True
-            replica = tree[1]
-            row = replicas[replica]
-            heap = heaps[replica]
-            batch = row.batch
-            progress = heap[0].ends_at
-            resident = row.resident + batch * (progress - row.progress)
-            while batch > 0 and heap[0].ends_at <= progress:
-                request = heap[0].request
-                _pop(heap, batch, requests)
-                batch -= 1
-                resident -= requests[request].input_tokens + requests[request].output_tokens - 1
-                requests[request].finished_s = now_s
-                counts[FINISHED] += 1
-            if batch == 0:  # rounding does not outlive an idle instant
-                progress = 0.0
-                resident = 0.0
-            row.batch = batch
-            row.progress = progress
-            row.resident = resident
-            row.at_s = now_s
+            departs = True
         elif arrival_s <= next_change_s:
-            if arrival_s > until_s:
-                break
             now_s = arrival_s
-            replica = _least_loaded(now_s, counts[READY], ready, bounds, replicas, heaps, contexts, clocks)
-            row = replicas[replica]
-            _append(row, counts[ARRIVED], requests)
+            entering = counts[ARRIVED]
             counts[ARRIVED] += 1
         else:
-            if next_change_s > until_s:
-                break
             now_s = next_change_s
             change = change_ready[counts[CHANGED]]
             counts[CHANGED] += 1
-            for _ in range(change):
-                ready[counts[READY]] = counts[STARTED]
-                replicas[counts[STARTED]].is_ready = 1
-                counts[STARTED] += 1
-                counts[READY] += 1
-            if change < 0:
-                loads = np.empty(len(replicas))
-                for place in range(counts[READY]):
-                    loads[ready[place]] = _load(ready[place], now_s, replicas, heaps, contexts, clocks)
-                waiting = np.empty(total, np.int64)
-                size = 0
-                for _ in range(-change):
-                    replica = _leave(now_s, counts[READY], loads, ready, replicas)
-                    counts[READY] -= 1
-                    size = _take_queue(replicas[replica], requests, waiting, size)
-                moved = np.sort(waiting[:size])
+            if change > 0:
+                _begin(counts, ready, replicas)
+            else:
+                moved = _leave(-change, now_s, counts, ready, replicas, heaps, requests, contexts, clocks)
                 next_moved = 0
             continue
+        if departs:
+            replica = tree[1]
+            row = replicas[replica]
+            counts[FINISHED] += _depart(row, now_s, heaps[replica], requests)
+        else:
+            replica = _least_loaded(now_s, counts[READY], ready, bounds, replicas, heaps, contexts, clocks)
+            row = replicas[replica]
+            _append(row, entering, requests)
 
-        # Admit, in order, those for whom there is a slot and memory.
-        settled = departed  # the row is of this instant
-        changed = departed  # the batch is another one
-        while row.head >= 0 and row.batch < max_batch:
-            if not settled:
+        before = row.batch
+        moves = departs
+        if row.head >= 0 and before < max_batch:
+            if not departs:
                 tokens = _advanced(row, heaps[replica, 0].ends_at, now_s, contexts, clocks)
                 row.progress += tokens
-                row.resident += row.batch * tokens
+                row.resident += before * tokens
                 row.at_s = now_s
-                settled = True
-            request = row.head
-            prompt = requests[request].input_tokens
-            output = requests[request].output_tokens
-            if row.batch > 0 and row.resident + prompt + output > capacity:
-                break
-            row.head = requests[request].following
-            if row.head < 0:
-                row.tail = -1
-            row.waiting_tokens -= prompt
-            requests[request].started_s = now_s
-            requests[request].admission = counts[ADMITTED]
-            counts[ADMITTED] += 1
-            if row.batch == heaps.shape[1]:  # more room for all
+                moves = True
+            _admit(row, now_s, heaps[replica], requests, counts, max_batch, capacity)
+            while row.head >= 0 and row.batch == heaps.shape[1] < max_batch:  # more room for all
                 wider = np.empty((heaps.shape[0], 2 * heaps.shape[1]), heaps.dtype)
                 wider[:, : heaps.shape[1]] = heaps
                 heaps = wider
-            _push(heaps[replica], row.batch, row.progress + (output - 1), request, requests)
-            row.batch += 1
-            row.resident += prompt
-            changed = True
+                _admit(row, now_s, heaps[replica], requests, counts, max_batch, capacity)
         bounds[replica] = row.resident + row.waiting_tokens
-        if settled and row.batch > 0:
+        if moves and row.batch > 0:
             row.context = row.resident / row.batch
             row.elapsed_s = _elapsed_s(row.context, row.batch, contexts, clocks)
-        if changed:
-            if row.batch > 0:
+            if departs or row.batch > before:
                 then = row.context + (heaps[replica, 0].ends_at - row.progress)
                 wait_s = _elapsed_s(then, row.batch, contexts, clocks) - row.elapsed_s
                 _set_next(replica, row.at_s + wait_s, next_s, tree)
-            else:
-                _set_next(replica, np.inf, next_s, tree)
-                if row.is_ready == 0:
-                    row.gone_s = now_s
+        elif moves:
+            _set_next(replica, np.inf, next_s, tree)
+            if row.is_ready == 0:
+                row.gone_s = now_s
     return heaps

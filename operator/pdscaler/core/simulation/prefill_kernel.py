@@ -8,7 +8,7 @@ State is kept in arrays of records, a row for each replica and each request: few
 together lies together. All that is compiled for this pool stands in this one file: numba recompiles a cached function
 only when its own file changes.
 """
-# ruff: noqa: PLR0917  (compiled functions take their arrays one by one: no object to unpack)
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917  (an event loop is one loop; compiled functions take arrays one by one)
 
 from typing import Any
 
@@ -44,6 +44,9 @@ REQUEST = np.dtype(
     ],
     align=True,
 )
+
+LAST_S = 1e300
+"""Nothing happens later: what is infinite never happens."""
 
 JOIN_SHORTEST_QUEUE, ROUND_ROBIN, RANDOM, CENTRAL = range(4)
 
@@ -170,35 +173,59 @@ def _give_first_tokens(
 
 
 @compiled
-def _leave(now_s: float, count: int, ready: NDArray[np.int64], replicas: Rows) -> Any:
-    """Let the least loaded of the ready replicas leave, the youngest of equals; return which."""
-    place = count - 1
-    for other in range(count - 2, -1, -1):
-        if replicas[ready[other]].unfinished < replicas[ready[place]].unfinished:
-            place = other
-    replica = ready[place]
-    for other in range(place, count - 1):
-        ready[other] = ready[other + 1]
-    row = replicas[replica]
-    row.is_ready = 0
-    row.left_s = now_s
-    if row.running_count == 0:
-        row.gone_s = now_s
-    return replica
+def _begin(
+    counts: NDArray[np.int64],
+    ready: NDArray[np.int64],
+    loads: NDArray[np.float64],
+    load_tree: NDArray[np.int64],
+    replicas: Rows,
+) -> None:
+    """Let the next replica become ready."""
+    replica = counts[STARTED]
+    replicas[replica].is_ready = 1
+    ready[counts[READY]] = replica
+    _set_key(replica, 0.0, loads, load_tree)
+    counts[STARTED] += 1
+    counts[READY] += 1
 
 
 @compiled
-def _take_queue(row: Any, requests: Rows, moved: NDArray[np.int64], size: int) -> Any:
-    """Empty a replica's queue into ``moved``; return how many are in there now."""
-    request = row.head
-    while request >= 0:
-        moved[size] = request
-        size += 1
-        request = requests[request].following
-    row.head = -1
-    row.tail = -1
-    row.unfinished = row.running_tokens
-    return size
+def _leave(
+    change: int,
+    now_s: float,
+    counts: NDArray[np.int64],
+    ready: NDArray[np.int64],
+    loads: NDArray[np.float64],
+    load_tree: NDArray[np.int64],
+    replicas: Rows,
+    requests: Rows,
+) -> Any:
+    """Let the least loaded ready replicas leave, the younger ones of equals; return who waited there, in order."""
+    moved = np.empty(len(requests), np.int64)
+    size = 0
+    for _ in range(change):
+        count = counts[READY]
+        place = count - 1
+        for other in range(count - 2, -1, -1):
+            if replicas[ready[other]].unfinished < replicas[ready[place]].unfinished:
+                place = other
+        replica = ready[place]
+        for other in range(place, count - 1):
+            ready[other] = ready[other + 1]
+        counts[READY] = count - 1
+        _set_key(replica, np.inf, loads, load_tree)
+        row = replicas[replica]
+        row.is_ready = 0
+        row.left_s = now_s
+        if row.running_count == 0:
+            row.gone_s = now_s
+        while row.head >= 0:
+            moved[size] = row.head
+            size += 1
+            row.head = requests[row.head].following
+        row.tail = -1
+        row.unfinished = row.running_tokens
+    return np.sort(moved[:size])
 
 
 @compiled
@@ -226,90 +253,69 @@ def advance_prefill(
 ) -> None:
     """Let time pass up to and including ``until_s``; ``finished`` gets the requests in the order of their passes' ends.
 
-    Each turn of the loop is one event of one replica: the end of a pass, an arrival, or one step of a change (a replica
-    gets ready, or a request moves). At its end the replica starts a pass if it is idle and there is something to do.
+    Each turn of the loop is one event of one replica: the end of a pass, or a request that enters. At its end the
+    replica starts a pass if it is idle and there is something to do.
     """
     total = len(requests)
     common = len(replicas) - 1
     central = routing == CENTRAL
-    moved = np.empty(0, np.int64)
+    moved = np.empty(0, np.int64)  # those who enter again, at the instant of a change
     next_moved = 0
-    beginning = 0  # replicas of this instant that are still to become ready
     now_s = -np.inf
+    stop_s = min(until_s, LAST_S)
     while True:
         end_s = ends_s[end_tree[1]]
         arrival_s = requests[counts[ARRIVED]].arrival_s if counts[ARRIVED] < total else np.inf
         next_change_s = change_s[counts[CHANGED]] if counts[CHANGED] < len(change_s) else np.inf
         entering = -1
-        if next_moved < len(moved):  # at the same instant, before anything else
+        if next_moved < len(moved):
             entering = moved[next_moved]
             next_moved += 1
-        elif beginning > 0:
-            beginning -= 1
-            replica = counts[STARTED]
-            counts[STARTED] += 1
-            ready[counts[READY]] = replica
-            counts[READY] += 1
-            replicas[replica].is_ready = 1
-            _set_key(replica, 0.0, loads, load_tree)
+        elif not min(end_s, arrival_s, next_change_s) <= stop_s:
+            break
         elif end_s <= arrival_s and end_s <= next_change_s:
-            if end_s > until_s or end_s == np.inf:
-                break
             now_s = end_s
             replica = end_tree[1]
             row = replicas[replica]
-            counts[FINISHED] = _give_first_tokens(
-                row, now_s, fixed_s, per_token_s, requests, finished, counts[FINISHED]
-            )
-            if row.is_ready == 1:
-                if central:
-                    _set_key(replica, 0.0, loads, load_tree)
-                elif routing == JOIN_SHORTEST_QUEUE:
-                    _set_key(replica, row.unfinished, loads, load_tree)
+            done = _give_first_tokens(row, now_s, fixed_s, per_token_s, requests, finished, counts[FINISHED])
+            counts[FINISHED] = done
+            if row.is_ready == 1 and (central or routing == JOIN_SHORTEST_QUEUE):
+                _set_key(replica, 0.0 if central else float(row.unfinished), loads, load_tree)
         elif arrival_s <= next_change_s:
-            if arrival_s > until_s:
-                break
             now_s = arrival_s
             entering = counts[ARRIVED]
             counts[ARRIVED] += 1
         else:
-            if next_change_s > until_s:
-                break
             now_s = next_change_s
             change = change_ready[counts[CHANGED]]
             counts[CHANGED] += 1
-            beginning = max(change, 0)
             if change < 0:
-                waiting = np.empty(total, np.int64)
-                size = 0
-                for _ in range(-change):
-                    replica = _leave(now_s, counts[READY], ready, replicas)
-                    counts[READY] -= 1
-                    _set_key(replica, np.inf, loads, load_tree)
-                    size = _take_queue(replicas[replica], requests, waiting, size)
-                moved = np.sort(waiting[:size])
+                moved = _leave(-change, now_s, counts, ready, loads, load_tree, replicas, requests)
                 next_moved = 0
-            continue
+                continue
+            _begin(counts, ready, loads, load_tree, replicas)
+            if not central:
+                continue
+            replica = load_tree[1]  # what waits in the common queue is for the new one
 
         if entering >= 0:
+            if central or routing == JOIN_SHORTEST_QUEUE:
+                replica = load_tree[1]
+            elif routing == ROUND_ROBIN:
+                turn = counts[ROUTED] % counts[READY]
+                counts[ROUTED] = turn + 1
+                replica = ready[turn]
+            else:
+                replica = ready[choice(seed, counts[ROUTED], counts[READY])]
+                counts[ROUTED] += 1
+            row = replicas[replica]
             if central:
                 _append(replicas[common], entering, requests)
-                replica = load_tree[1]
             else:
-                if routing == JOIN_SHORTEST_QUEUE:
-                    replica = load_tree[1]
-                elif routing == ROUND_ROBIN:
-                    turn = counts[ROUTED] % counts[READY]
-                    counts[ROUTED] = turn + 1
-                    replica = ready[turn]
-                else:
-                    replica = ready[choice(seed, counts[ROUTED], counts[READY])]
-                    counts[ROUTED] += 1
-                row = replicas[replica]
+                _append(row, entering, requests)
                 row.unfinished += requests[entering].uncached_tokens
                 if routing == JOIN_SHORTEST_QUEUE:
-                    _set_key(replica, row.unfinished, loads, load_tree)
-                _append(row, entering, requests)
+                    _set_key(replica, float(row.unfinished), loads, load_tree)
 
         # Start the replica's next pass.
         row = replicas[replica]
