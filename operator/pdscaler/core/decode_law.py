@@ -17,6 +17,8 @@ from pdscaler.core.workload import WorkloadStats
 DEVIATIONS = {Statistic.MEAN: 0.0, Statistic.P50: 0.0, Statistic.P90: 1.30, Statistic.P95: 1.74, Statistic.P99: 2.6}
 """Standard deviations above the mean of each percentile of TPOT: a gamma shape of skewness 0.35."""
 
+LOCAL_WAIT = 0.3
+
 FAR = WAIT_STEP * WAIT_STEPS
 """A limit this many standard deviations of the occupancy away is never reached."""
 
@@ -113,12 +115,12 @@ class DecodeLaw:
     def _tabulate(self, statistic: Statistic) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Shift the mean by what a request's own context makes of it; the more company, the less that counts."""
         nodes = self._nodes
-        own_s = self._idle[statistic] - nodes.one_s[0]
+        own_s = self._idle[Statistic.P50 if statistic is Statistic.P50 else Statistic.MEAN] - nodes.one_s[0]
         tables: list[tuple[float, ...]] = []
         for column in (nodes.one_s, nodes.many_s):
             values, top = [], 0.0
-            for occupancy, value in zip(nodes.occupancy, column, strict=True):
-                top = max(top, value + own_s / (1.0 + occupancy))
+            for value in column:
+                top = max(top, value + own_s)
                 values.append(top)
             tables.append(tuple(values))
         self._base[statistic] = tables[0], tables[1]
@@ -150,7 +152,8 @@ class DecodeLaw:
         else:
             shared = _between(nodes.shared_variance, left, share)
             variance = _between(nodes.many_variance, left, share) + shared / replicas
-        return mean_s + math.sqrt(deviations * deviations * variance + waiting_s * waiting_s)
+        own_s = max(0.0, self._idle[statistic] - self._idle[Statistic.MEAN])
+        return mean_s + math.sqrt(own_s * own_s + deviations * deviations * variance + waiting_s * waiting_s)
 
     def _waiting_s(self, throughput: float, replicas: int, left: int, share: float, statistic: Statistic) -> float:
         """Return what waiting for a slot or for memory adds to one statistic of TPOT."""
@@ -164,7 +167,8 @@ class DecodeLaw:
             return 0.0
         waits = wait_probability(room / math.sqrt(spread))
         tail = self._tail = self._tail or wait_tail(self._lengths)
-        mean_wait = self._wait_scale / (replicas * (nodes.throughput[-1] - throughput))
+        among = 1.0 if replicas == 1 else 1.0 / replicas + LOCAL_WAIT * _between(nodes.local_share, left, share)
+        mean_wait = self._wait_scale * among / (nodes.throughput[-1] - throughput)
         quantile = statistic.quantile
         if quantile is None:
             return mean_wait * waits * tail.mean

@@ -14,9 +14,15 @@ from pdscaler.core.decision import Binding
 from pdscaler.core.decode_grid import StepGrid
 from pdscaler.core.decode_lengths import DecodeLengths
 
+FREE = 0.5
+FREE_BY_SPREAD = 0.4
+"""KV memory that stays free in overload, in mean prompts and outputs; and more of it for each unit of context scv."""
+
 MOST_FEEDBACK = 0.95
 """Highest elasticity of the step time in the occupancy: at 1 throughput falls as the batch grows."""
 
+YOUNG_UNEVEN = 1.2
+SETTLING = 2.5
 HERD_SHARE = 0.28
 HERD_ON_MEAN = 1.5
 OWN_STAY = 0.65
@@ -40,6 +46,8 @@ class Nodes:
         ``shared_s`` / D.
     one_variance, many_variance, shared_variance
         Variance of the TPOT of requests, likewise.
+    local_share
+        Share of that variance that is between the replicas of a large pool.
     intercept_s, slope_s
         Step time as a straight line in the occupancy from each node to the next.
     one_spread, many_spread, shared_spread
@@ -61,6 +69,7 @@ class Nodes:
     one_spread: tuple[float, ...]
     many_spread: tuple[float, ...]
     shared_spread: tuple[float, ...]
+    local_share: tuple[float, ...]
     intercept_s: tuple[float, ...]
     slope_s: tuple[float, ...]
     limit: float
@@ -73,17 +82,16 @@ def occupancy_limit(surface: DecodeSurface, lengths: DecodeLengths) -> tuple[flo
     Notes
     -----
     Memory: the head of the queue enters when resident + its prompt + its output fit. Between two admissions the running
-    requests grow into that room, so that on average about half a prompt and an output stay free.
+    requests grow into that room, and a long head waits longer, so that on average some room stays free: measured in
+    overload by simulation, 0.5 of a mean prompt and output for equal lengths, 1 to 2 for heavy tails.
     """
     slots = float(surface.max_batch)
     if surface.kv_capacity_tokens is None:
         return slots, Binding.BATCH_SLOTS
-    usable = surface.kv_capacity_tokens - HEADROOM * (lengths.prompt + lengths.steps)
-    by_memory = max(1.0, usable / lengths.context)
+    context_scv = lengths.context_variance / (lengths.context * lengths.context)
+    free = (FREE + FREE_BY_SPREAD * context_scv) * (lengths.prompt + lengths.steps)
+    by_memory = max(1.0, (surface.kv_capacity_tokens - free) / lengths.context)
     return (by_memory, Binding.KV_MEMORY) if by_memory < slots else (slots, Binding.BATCH_SLOTS)
-
-
-HEADROOM = 0.5
 
 
 def build_nodes(
@@ -163,6 +171,8 @@ class _State:
         )
         self.context_scv = lengths.context_variance / (lengths.context * lengths.context)
         young = 1.0 - lengths.prompt / lengths.context
+        self.uneven = self.context_scv * (1.0 + YOUNG_UNEVEN * young**3)
+        self.settling = SETTLING * self.context_scv * (1.0 - young)
         self.herd = HERD_SHARE * young * young
         self.herd_room = 1.0 / max(lengths.steps_scv, 1e-3) + 1.0 + self.context_scv
 
@@ -175,27 +185,25 @@ class _State:
         else:
             fall = (step - before.step_s) / (occupancy - before.occupancy)
             slope = (after.step_s - before.step_s) / (after.occupancy - before.occupancy)
-            bend = max(0.0, (rise - fall) / (after.occupancy - before.occupancy))
+            bend = (rise - fall) / (after.occupancy - before.occupancy)
         feedback = min(occupancy * slope / step, MOST_FEEDBACK)
         # step = a + slope_count n + slope_token K: at fixed resident tokens K one more request costs slope_count.
         slope_token = here.context_slope / max(occupancy, 1.0)
         slope_count = max(0.0, slope - slope_token * self.lengths.context)
         crowd = occupancy / (1.0 + occupancy)
+        mixed = occupancy / (occupancy + 0.5 + self.settling)
         bursts = max(0.2, 1.0 + self.burst * crowd)
         relative = bursts / (1.0 - feedback)
         variance = occupancy * relative
         herd = self.herd * occupancy / (1.0 + self.herd * occupancy / self.herd_room)
-        imbalance = (self.context_scv + herd) * crowd
+        uneven = self.uneven * mixed
+        imbalance = uneven + herd * crowd
         discrete = max(1.0 - occupancy, DISCRETENESS / occupancy) if occupancy > 0 else 1.0
-        alone = slope * relative + bend * variance
-        lasting = slope * discrete + slope_count * (self.context_scv + HERD_ON_MEAN * herd) * crowd
+        alone = max(0.3 * slope * relative, slope * relative + bend * variance)
+        lasting = slope * discrete + slope_count * (uneven + HERD_ON_MEAN * herd * crowd)
         stay = min(1.0, OWN_STAY + OWN_STAY_FEEDBACK * feedback)
         alone_variance = slope * slope * variance * stay + here.context_variance * crowd
         lasting_variance = IMBALANCE_OVER_STAY * slope_count**2 * occupancy * imbalance
-        own = slope_token * crowd
-        own_variance = own * own * self.lengths.own_variance
-        alone_variance += own_variance
-        lasting_variance += own_variance
         lasting_spread = occupancy * imbalance + min(occupancy, DISCRETENESS)
         return (
             occupancy,
@@ -209,4 +217,5 @@ class _State:
             variance,
             lasting_spread,
             max(0.0, variance - lasting_spread),
+            imbalance / (relative + imbalance),
         )
