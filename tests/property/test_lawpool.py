@@ -131,4 +131,4 @@ def test_the_search_asks_the_law_a_few_times() -> None:
         for margin in (1.01, 1.5, 5.0):
             asked = 0
             pool_of(Counted(0.2), margin, Statistic.P95, rate_rps).need()
-            assert asked <= 35, (rate_rps, margin)
+            assert asked <= 25, (rate_rps, margin)

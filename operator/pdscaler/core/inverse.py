@@ -1,0 +1,157 @@
+"""Invert a latency law: the least count for a load, the largest load for a count. Imports the standard library only.
+
+Both searches see the latency's excess over that without load against the room left, q = saturation / load - 1, in
+logarithms: one straight line of slope -1 for M/M/1, since its excess is idle / q, and close to straight for pooled
+servers and for decode. So a secant from the right end needs a few evaluations; a bracket keeps every law safe.
+"""
+
+import math
+from collections.abc import Callable
+
+PRECISION = 1e-8
+"""Relative precision of a largest load; it errs on the side that meets the limit."""
+
+LEAST_EXCESS = 1e-12
+"""Excess over the latency without load, as a share of it, that is told apart from none."""
+
+STEEPEST = -50.0
+"""Steepest slope that is believed."""
+
+STRIDE = 2.0
+"""Step where the slope says nothing: the room left grows or shrinks by e to this."""
+
+FARTHEST = 3.0
+"""Longest step that the slope is believed for."""
+
+
+SLOW = 2
+"""Points in a row that may fail to halve the distance from 0 before the bracket is halved instead."""
+
+
+class _Secant:
+    """Proposes where a decreasing function passes 0, from the points seen and a bracket of them."""
+
+    __slots__ = ("above", "below", "last", "slope", "slow")
+
+    def __init__(self) -> None:
+        self.above = (-math.inf, math.inf)
+        """The greatest point where the function is above 0."""
+        self.below = (math.inf, -math.inf)
+        """The least point where it is not."""
+        self.last = (math.nan, math.nan)
+        self.slope = -1.0
+        self.slow = 0
+
+    def see(self, x: float, y: float) -> None:
+        """Take in the value at a point."""
+        x0, y0 = self.last
+        self.slow = self.slow + 1 if not abs(y) < abs(y0) / 2 else 0
+        if math.isfinite(y):
+            if x != x0 and math.isfinite(y0):
+                slope = (y - y0) / (x - x0)
+                self.slope = min(max(slope, STEEPEST), 1 / STEEPEST) if slope < 0 else -1.0
+            self.last = (x, y)
+        if y > 0:
+            if x > self.above[0]:
+                self.above = (x, y)
+        elif x < self.below[0]:
+            self.below = (x, y)
+
+    def next(self) -> float:
+        """Return the point to look at next, strictly within the bracket."""
+        (low, low_y), (high, high_y) = self.above, self.below
+        x, y = self.last
+        bracketed = math.isfinite(high - low)
+        if bracketed and (self.slow > SLOW or math.isnan(y)):
+            self.slow = 0
+            return (low + high) / 2
+        if math.isfinite(y):
+            guess = x - min(max(y / self.slope, -FARTHEST), FARTHEST)
+            if low < guess < high:
+                return guess
+        if bracketed:
+            if math.isfinite(low_y) and math.isfinite(high_y):
+                return low + (high - low) * low_y / (low_y - high_y)
+            return (low + high) / 2
+        return low + STRIDE if math.isfinite(low) else high - STRIDE
+
+
+def excess(value_s: float, limit_s: float, idle_s: float) -> float:
+    """Return the logarithm of a latency's excess over the limit's: above 0 exactly where the limit is exceeded."""
+    if value_s == math.inf:
+        return math.inf
+    least_s = LEAST_EXCESS * idle_s
+    found = math.log(max(value_s - idle_s, least_s) / max(limit_s - idle_s, least_s))
+    if value_s > limit_s:
+        return max(found, LEAST_EXCESS)
+    return min(found, 0.0)
+
+
+def first_room(limit_s: float, idle_s: float, count: float) -> float:
+    """Guess how much room saturation / load - 1 a count needs: as M/M/1, or as many servers pooled, if that is less."""
+    return min(idle_s / max(limit_s - idle_s, LEAST_EXCESS * idle_s), 1 / math.sqrt(count))
+
+
+def least_count(value: Callable[[int], float], limit_s: float, idle_s: float, saturated: float, most: int) -> int:
+    """Return the least count with ``value(count) <= limit_s``, at least 1 and at most ``most``.
+
+    Parameters
+    ----------
+    value
+        Latency, seconds, of a count; it never rises with the count.
+    limit_s
+        At least ``idle_s``.
+    idle_s
+        Latency without load.
+    saturated
+        The real-valued count, > 0, up to which the latency is infinite.
+    """
+    fails, serves = 0, most + 1
+    secant = _Secant()
+    guess = saturated * (1 + first_room(limit_s, idle_s, saturated))
+    while True:
+        count = min(max(math.ceil(guess), fails + 1), serves - 1)
+        y = excess(value(count), limit_s, idle_s)
+        if count > saturated:
+            secant.see(math.log(count / saturated - 1), y)
+        if y > 0:
+            fails = count
+        else:
+            serves = count
+        if serves - fails <= 1:
+            return min(serves, most)
+        guess = saturated + 1 if count <= saturated else saturated * (1 + math.exp(min(secant.next(), 50.0)))
+
+
+def largest_load(
+    value: Callable[[float], float], limit_s: float, idle_s: float, saturation: float, near: float
+) -> float:
+    """Return the largest load with ``value(load) <= limit_s``, to PRECISION and never beyond it.
+
+    Parameters
+    ----------
+    value
+        Latency, seconds, at a load; it never falls as the load grows, and is infinite from ``saturation`` on.
+    limit_s
+        At least ``idle_s``.
+    idle_s
+        Latency without load.
+    saturation
+        Finite, > 0.
+    near
+        A load, > 0, that the search begins at.
+    """
+    secant = _Secant()
+    low, high, load = 0.0, saturation, near
+    while high - low > PRECISION * high:
+        # Closer to an end than the precision: look beyond the root, so that the bracket closes from both sides.
+        nearest = PRECISION / 4 * high
+        load = min(max(load, low + nearest), high - nearest)
+        y = excess(value(load), limit_s, idle_s)
+        secant.see(math.log(saturation / load - 1), y)
+        if y > 0:
+            high = load
+        else:
+            low = load
+        load = saturation / (1 + math.exp(min(max(secant.next(), -50.0), 50.0)))
+    return low
