@@ -69,6 +69,9 @@ class Answer:
         Its simulated statistics over their targets.
     half_widths
         Half-widths (95 %) of these.
+    unsure
+        Whether a count's statistic lies within its sampling error of the target, so that other requests might find a
+        neighbour of the smallest pair instead.
     requests, seconds
         Simulated to judge the case, and the time that took.
     planners
@@ -88,6 +91,7 @@ class Answer:
     ttft: float | None
     tpot: float | None
     half_widths: tuple[float, float] | None
+    unsure: bool
     requests: int
     seconds: float
     planners: dict[str, Judged] = field(default_factory=dict)
@@ -148,6 +152,7 @@ def answer(asked: Case) -> Answer:
         ttft=None if verdicts is None else verdicts[0].ratio,
         tpot=None if verdicts is None else verdicts[1].ratio,
         half_widths=None if verdicts is None else (_share(verdicts[0]), _share(verdicts[1])),
+        unsure=smallest is not None and reference.unsure(smallest),
         requests=reference.simulated_requests,
         seconds=time.perf_counter() - begin,
         planners=judged,

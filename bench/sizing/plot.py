@@ -37,7 +37,7 @@ def draw(answers: Sequence[Answer], path: Path) -> None:
     left.set_xlim(left=-1)
     left.grid(color="#dddddd", linewidth=0.6)
     left.set_title("Better is up and to the left", loc="left")
-    left.legend(loc="lower right", frameon=True, fontsize=8)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False, fontsize=8.5)
     shares = [_spread(answers, planner) for planner in PLANNERS]
     right.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=100)
     for row, values in enumerate(shares):

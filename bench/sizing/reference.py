@@ -62,6 +62,11 @@ class Verdict:
         return self.ratio <= 1 + TOLERANCE
 
     @property
+    def unsure(self) -> bool:
+        """Whether the target itself lies within the sampling error: other requests may say otherwise."""
+        return abs(self.value_s - self.target_s) < self.half_width_s
+
+    @property
     def settled(self) -> bool:
         """Whether both thresholds lie outside of the sampling error."""
         room = CLEAR * self.half_width_s
@@ -156,6 +161,13 @@ class Reference:
             return None
         decode = least(lambda count: self.tpot(prefill, count).within, start.decode, limit)
         return None if decode is None else PerPool(prefill, decode)
+
+    def unsure(self, smallest: PerPool[int]) -> bool:
+        """Whether other requests might find a neighbour of the smallest pair instead."""
+        prefill, decode = smallest.prefill, smallest.decode
+        verdicts = [self.ttft(count) for count in (prefill, prefill - 1) if count]
+        verdicts += [self.tpot(prefill, count) for count in (decode, decode - 1) if count]
+        return any(verdict.unsure for verdict in verdicts)
 
     def _settle(self, target: LatencyTarget, simulate: Callable[[int], Floats]) -> Verdict:
         count = self._fewest

@@ -107,11 +107,14 @@ def markdown(answers: Sequence[Answer], seed: int, image: str) -> str:
     found = [figures(answers, planner) for planner in PLANNERS]
     judged = sum(answer.gpus is not None for answer in answers)
     requests = sum(answer.requests for answer in answers)
+    unsure = sum(answer.unsure for answer in answers)
     engines = {
         name: sum(answer.engine == name for answer in answers) for name in dict.fromkeys(a.engine for a in answers)
     }
     lines = [
-        f"{judged} cases, seed {seed}; {requests / 1e6:.0f} million simulated requests judged them.",
+        f"{judged} cases, seed {seed}; {requests / 1e6:.0f} million simulated requests judged them. In {unsure} of them a "
+        "count's statistic lies within its sampling error (95 %) of the target: other requests might find a neighbour of "
+        "the smallest pair there.",
         "",
         *_table(
             ["planner", "meets both", "TTFT", "TPOT", "refuses", "exactly the smallest", "GPUs above, mean",

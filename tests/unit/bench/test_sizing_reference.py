@@ -101,3 +101,5 @@ def test_the_tolerance_is_the_plan_s_not_the_smallest_pair_s() -> None:
     assert not Verdict(1.021, 0.001, 1000, 1.0).meets
     assert just_above.settled
     assert not Verdict(1.015, 0.004, 1000, 1.0).settled
+    assert not Verdict(1.015, 0.004, 1000, 1.0).unsure
+    assert Verdict(0.997, 0.004, 1000, 1.0).unsure

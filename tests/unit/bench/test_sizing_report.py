@@ -26,7 +26,7 @@ def answer(case: int, ours: Judged, others: Judged) -> Answer:
     planners = {planner.name: ours if planner is VERIFIED else others for planner in PLANNERS}
     return Answer(
         case, 1, f"print{case}", "engine", "a | question", ("Mean", "P95"), (2, 1), 3, 4, 10, 0.9, 0.95, (0.01, 0.01),
-        1000, 0.5, planners,
+        False, 1000, 0.5, planners,
     )  # fmt: skip
 
 
