@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from pdscaler.core.curves import PrefillCurve
 from pdscaler.core.profile import DecodeProfile, PrefillProfile
@@ -21,8 +22,14 @@ SUSPICIOUS = 1.4
 SUSPICIOUS_END = 2.0
 """The same of the first and the last point, which have neighbours on one side only."""
 
+GROSS = 2.0
+"""A misfit by more than this factor is an error, not scatter."""
+
 NOISY = 0.08
-"""Median distance, relative, of the points from their neighbours' lines, from which on they are called noisy."""
+"""Relative standard deviation of the points about a smooth curve from which on they are called noisy."""
+
+FEWEST_STEPS = 3
+"""Steps between inner points that scatter is estimated from."""
 
 NAMED = 3
 """Points named in one warning."""
@@ -56,13 +63,13 @@ class Smoothness:
 
     Parameters
     ----------
-    median
-        Of the relative distances of the inner points; NaN where there are none.
+    scatter
+        Relative standard deviation of the points about a smooth curve; NaN where they are too few to tell.
     misfits
         The points that are off by more than :data:`SUSPICIOUS`, the worst first.
     """
 
-    median: float
+    scatter: float
     misfits: tuple[Misfit, ...]
 
 
@@ -77,7 +84,8 @@ def smoothness(points: Sequence[tuple[float, float]]) -> Smoothness:
     Notes
     -----
     Between neighbours a smooth curve runs between their straight line and their power law, give or take: a point within
-    these two is not off at all.
+    these two is not off at all. Where a curve bends, all points are off to the same side; noise is what alternates. For
+    independent errors of deviation s the distances of adjacent points differ by a median of 0.6745 sqrt(5) s.
 
     Examples
     --------
@@ -97,9 +105,12 @@ def smoothness(points: Sequence[tuple[float, float]]) -> Smoothness:
         worst = min(suspects, key=lambda index: sum(map(abs, _distances([*left[:index], *left[index + 1 :]]))))
         x, measured = left.pop(worst)
         misfits.append(Misfit(x, measured, _expected(left, x, worst)))
-    inner = sorted(abs(math.expm1(value)) for value in _distances(left)[1:-1])
-    median = inner[len(inner) // 2] if inner else math.nan
-    return Smoothness(median, tuple(sorted(misfits, key=lambda misfit: -abs(math.log(misfit.factor)))))
+    # Only gross errors stand aside here: taking every point out that is a little off would leave a smooth rest.
+    gross = {misfit.x for misfit in misfits if abs(math.log(misfit.factor)) > math.log(GROSS)}
+    rest = _distances([point for point in points if point[0] not in gross])[1:-1]
+    steps = sorted(abs(after - before) for before, after in pairwise(rest))
+    scatter = steps[len(steps) // 2] / (0.6745 * math.sqrt(5)) if len(steps) >= FEWEST_STEPS else math.nan
+    return Smoothness(scatter, tuple(sorted(misfits, key=lambda misfit: -abs(math.log(misfit.factor)))))
 
 
 @lru_cache(maxsize=1024)
@@ -110,7 +121,7 @@ def prefill_point_notes(profile: PrefillProfile) -> tuple[str, ...]:
         return ()
     result = smoothness(points)
     named = [f"{format_number(misfit.x, 9)} tokens ({_off(misfit)})" for misfit in result.misfits]
-    return (*_outlier_note("prefill", named), *_noise_note("prefill", result.median))
+    return (*_outlier_note("prefill", named), *_noise_note("prefill", result.scatter))
 
 
 @lru_cache(maxsize=1024)
@@ -123,9 +134,9 @@ def decode_point_notes(profile: DecodeProfile) -> tuple[str, ...]:
         f"context {format_number(context, 9)}, batch {format_number(misfit.x, 9)} ({_off(misfit)})"
         for context, misfit in misfits
     ]
-    medians = sorted(result.median for result in results.values() if not math.isnan(result.median))
-    median = medians[len(medians) // 2] if medians else math.nan
-    return (*_outlier_note("decode", named), *_noise_note("decode", median))
+    scatters = sorted(result.scatter for result in results.values() if not math.isnan(result.scatter))
+    scatter = scatters[len(scatters) // 2] if scatters else math.nan
+    return (*_outlier_note("decode", named), *_noise_note("decode", scatter))
 
 
 @lru_cache(maxsize=1024)
@@ -247,11 +258,10 @@ def _outlier_note(pool: str, named: Sequence[str]) -> list[str]:
     return [f"{pool} profile: {noun} at {_listed(named[:NAMED])}{more}: {_ADVICE}"]
 
 
-def _noise_note(pool: str, median: float) -> list[str]:
-    if not median > NOISY:
+def _noise_note(pool: str, scatter: float) -> list[str]:
+    if not scatter > NOISY:
         return []
-    text = f"the points scatter by {median:.0%} (median) around their neighbours' lines"
-    return [f"{pool} profile: {text}: repeat the measurements"]
+    return [f"{pool} profile: the points scatter by about {scatter:.0%} around a smooth curve: repeat the measurements"]
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -271,7 +271,9 @@ class _DecodeLaw:
 
 
 def _open_ramps(x: Array, knots: Array) -> Array:
-    """Return :func:`ramps` of which the last goes on beyond its knot."""
+    """Return :func:`ramps` of which the last goes on beyond its knot; no column where there is one knot only."""
+    if len(knots) < 2:
+        return np.zeros((len(x), 0))
     columns = ramps(x, knots)
     columns[:, -1:] = np.maximum(0.0, (x[:, None] - knots[-2]) / (knots[-1] - knots[-2]))
     return columns

@@ -32,6 +32,9 @@ AGREEING = 3
 IMPLAUSIBLE = 2.0
 """Up to three measurements that agree are still not believed against all others beyond this factor."""
 
+MOST = 0.6
+"""Fewer rows than this cannot cast out the others."""
+
 ROUGH_ROUNDS, STIFF_ROUNDS, ROUNDS = 40, 4, 14
 FIRST_STIFFNESS = 30.0
 STIFFNESS = tuple(10.0**exponent for exponent in np.arange(-1.0, 3.1, 0.5))
@@ -147,9 +150,10 @@ def robust_fit(basis: Array, penalty: Array, rows: Rows, start: Array) -> Regres
     fitted, stiffness = start, FIRST_STIFFNESS
     coefficients = np.zeros(basis.shape[1])
     measured = rows.values
-    scale = _scale(np.log(measured / fitted))
+    residuals = np.log(measured / fitted)
+    scale = _scale(residuals)
     for round_number in range(ROUNDS):
-        weights = _weights(np.log(measured / fitted), scale, rows)
+        weights = _weights(residuals, scale, rows)
         roots = np.sqrt(weights * rows.counts) / fitted
         scaled, values = basis * roots[:, None], measured * roots
         count = float((weights * rows.counts).sum())
@@ -160,9 +164,12 @@ def robust_fit(basis: Array, penalty: Array, rows: Rows, start: Array) -> Regres
         share = np.sqrt(stiffness * count / max(1, len(penalty)))
         coefficients = _non_negative(np.vstack([scaled, penalty * share]), np.append(values, np.zeros(len(penalty))))
         fitted = np.maximum(basis @ coefficients, 1e-3 * start)
-        # A scale that may grow lets a flexible fit walk over to the outliers, one after the other.
-        scale = min(scale, _scale(np.log(measured / fitted)))
-    residuals = np.log(measured / fitted)
+        residuals = np.log(measured / fitted)
+        # A scale that may grow lets a flexible fit walk over to the outliers, one after the other; but one that shrank
+        # until most points are outliers says that it is the fit that is off.
+        smaller = min(scale, _scale(residuals))
+        most_kept = np.mean(_weights(residuals, smaller, rows) > 0) > MOST
+        scale = smaller if most_kept else _scale(residuals)
     return Regression(coefficients, residuals, _weights(residuals, scale, rows))
 
 
@@ -192,7 +199,9 @@ def gather(keys: Sequence[Hashable], measured: Array) -> Rows:
             counts.extend([1.0] * len(group))
             continue
         mine = logs[group]
-        near = np.abs(mine - np.median(mine)) <= max(OUTLIER_SCALES * noise, math.log(OUTLIER_FACTOR))
+        # The lower of two medians: the middle between them may be near neither.
+        centre = np.sort(mine)[(len(mine) - 1) // 2]
+        near = np.abs(mine - centre) <= max(OUTLIER_SCALES * noise, math.log(OUTLIER_FACTOR))
         members.append([index for index, kept in zip(group, near, strict=True) if kept])
         values.append(math.exp(float(mine[near].mean())))
         counts.append(float(near.sum()))
