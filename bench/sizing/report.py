@@ -112,9 +112,9 @@ def markdown(answers: Sequence[Answer], seed: int, image: str) -> str:
         name: sum(answer.engine == name for answer in answers) for name in dict.fromkeys(a.engine for a in answers)
     }
     lines = [
-        f"{judged} cases, seed {seed}; {requests / 1e6:.0f} million simulated requests judged them. In {unsure} of them a "
-        "count's statistic lies within its sampling error (95 %) of the target: other requests might find a neighbour of "
-        "the smallest pair there.",
+        f"{judged} cases, seed {seed}; {requests / 1e6:.0f} million simulated requests judged them.",
+        f"In {unsure} of them a count's statistic lies within its sampling error (95 %) of the target: other requests",
+        "might find a neighbour of the smallest pair there.",
         "",
         *_table(
             ["planner", "meets both", "TTFT", "TPOT", "refuses", "exactly the smallest", "GPUs above, mean",
