@@ -14,11 +14,13 @@ FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="pdscaler" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/pdscaler /opt/pdscaler
-# One thread is enough for matrices of this size, and each thread of the library would hold memory of its own.
+# One thread is enough for matrices of this size, and each thread of the library would hold memory of its own. The
+# simulation's machine code (8 MB) is kept where a read-only file system still lets it: it is made for the CPU it runs on.
 ENV PATH=/opt/pdscaler/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    OPENBLAS_NUM_THREADS=1
+    OPENBLAS_NUM_THREADS=1 \
+    NUMBA_CACHE_DIR=/tmp/pdscaler-numba
 USER 65532:65532
 ENTRYPOINT ["pdscaler"]
 CMD ["run"]

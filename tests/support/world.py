@@ -19,6 +19,7 @@ from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.prepare import Preparer
 from pdscaler.controller.publish import Publisher
 from pdscaler.controller.servers import Heartbeat
+from pdscaler.controller.verifier import VerifiesPlans
 from pdscaler.controller.worker import Worker
 from pdscaler.core.decision import PoolState, TargetUnknown
 from pdscaler.core.workload import (
@@ -240,6 +241,7 @@ class World:
         self.cluster = FakeCluster()
         self.source = FakeMetricsSource()
         self.server = FakeServer()
+        self.verifier: VerifiesPlans | None = None
         self._uids = 0
         self.restart()
 
@@ -250,7 +252,7 @@ class World:
         self.inventory = Inventory()
         self.index: dict[ResourceKey, list[dict[str, Any]]] = {}
         self.inventory.attach(self.index)
-        advisor = Advisor(last_value)
+        advisor = Advisor(last_value, self.verifier)
         self.worker = Worker(
             advisor=advisor,
             autoscaler=Autoscaler(advisor, Actuator(self.cluster, self.cluster, self.server)),

@@ -60,6 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 evaluationPeriod: {{ .Values.config.evaluationPeriod }}
 logFormat: {{ .Values.config.logFormat }}
+verifyPlans: {{ .Values.config.verifyPlans }}
 metricsAddress: 0.0.0.0:{{ .Values.metrics.port }}
 healthAddress: 0.0.0.0:{{ .Values.health.port }}
 namespaces: {{ .Values.namespaces | toJson }}

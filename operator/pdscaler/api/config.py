@@ -91,6 +91,9 @@ class OperatorConfig(Model):
     health_address: Address = ":8081"
     leader_election: Annotated[bool, Field(strict=True), AfterValidator(_no_leader_election)] = False
     log_format: LogFormat = LogFormat.JSON
+    verify_plans: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="Settle replica counts by simulation, beside the evaluations."
+    )
     prometheus: PrometheusConfig = PrometheusConfig()
     presets: PathText | None = Field(default=None, description="Directory of the administrator's presets.")
 
@@ -125,6 +128,7 @@ _SETTINGS: Mapping[str, tuple[tuple[str, ...], Callable[[str], object]]] = {
     "health_address": (("healthAddress",), _text),
     "leader_election": (("leaderElection",), _boolean),
     "log_format": (("logFormat",), _text),
+    "verify_plans": (("verifyPlans",), _boolean),
     "presets": (("presets",), _text),
     "prometheus_endpoints": (("prometheus", "endpoints"), _endpoints),
     "prometheus_allowed_urls": (("prometheus", "allowedUrls"), _words),

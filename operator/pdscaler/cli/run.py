@@ -24,6 +24,9 @@ _NAMES = "NAME,…"
 @click.option("--health-address", metavar="HOST:PORT", help="Where /healthz is served [:8081]; empty: nowhere.")
 @click.option("--leader-election", is_flag=True, default=None, help="Not supported yet: run one replica.")
 @click.option("--log-format", type=click.Choice(_FORMATS), help="Form of the log lines [json].")
+@click.option(
+    "--verify-plans/--no-verify-plans", default=None, help="Settle replica counts by simulation, in a thread [yes]."
+)
 @click.option("--prometheus-url", metavar="URL", help='URL of the endpoint "default".')
 @click.option("--prometheus-endpoints", metavar="NAME=URL,…", help="Prometheus endpoints by name.")
 @click.option("--prometheus-allowed-urls", metavar="URL,…", help="What a PDDeployment's url may be [nothing].")

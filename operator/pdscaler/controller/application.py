@@ -33,6 +33,7 @@ from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.prepare import Preparer
 from pdscaler.controller.publish import Publisher
 from pdscaler.controller.servers import Heartbeat, Servers
+from pdscaler.controller.verifier import Verifier
 from pdscaler.controller.worker import Worker
 from pdscaler.errors import PdscalerError
 from pdscaler.forecast.last_value import last_value
@@ -124,7 +125,10 @@ class Application:
         inventory = Inventory()
         preparer = Preparer(config, presets, clock)
         reader = ScaleReader(connection)
-        advisor = Advisor(last_value)
+        verifier = Verifier(clock) if config.verify_plans else None
+        if verifier is not None:
+            followers.callback(verifier.close)
+        advisor = Advisor(last_value, verifier)
         autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), PDDeployments(connection)))
         publisher = Publisher(StatusWriter(connection), EventWriter(connection, COMPONENT, clock), self._metrics, clock)
         worker = Worker(

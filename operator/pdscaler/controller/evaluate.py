@@ -3,13 +3,14 @@
 What may not write is never handed a writer: :class:`Advisor` has none, and :class:`Autoscaler` is an advisor with one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pdscaler.controller.apply import Actuator, Applied
 from pdscaler.controller.evaluation import TargetConflict
 from pdscaler.controller.memory import settle
 from pdscaler.controller.prepare import Prepared
+from pdscaler.controller.verifier import VerifiesPlans
 from pdscaler.core.decision import Decision, PlanInputs, PlanState
 from pdscaler.core.plan import Forecaster, plan
 
@@ -53,14 +54,24 @@ class Advisor:
     ----------
     forecaster
         Expects the load of a few minutes ahead.
+    verifier
+        Knows what simulation found, and has changes verified; None: the analytic answers count.
     """
 
-    def __init__(self, forecaster: Forecaster) -> None:
+    def __init__(self, forecaster: Forecaster, verifier: VerifiesPlans | None = None) -> None:
         self._forecaster = forecaster
+        self._verifier = verifier
 
     def decide(self, case: Case, inputs: PlanInputs, state: PlanState) -> Decision:
-        """Plan a case, with newer inputs where something was read since."""
-        return plan(case.prepared.spec, inputs, state, case.now_s, self._forecaster)
+        """Plan a case, with newer inputs where something was read since; fewer replicas may wait to be verified."""
+        spec = case.prepared.spec
+        if self._verifier is None:
+            return plan(spec, inputs, state, case.now_s, self._forecaster)
+        decision = plan(spec, inputs, state, case.now_s, self._forecaster, corrector=self._verifier.correction)
+        if self._verifier.hold(case.prepared.key, spec.sizing, decision):
+            inputs = replace(inputs, verifying=True)
+            decision = plan(spec, inputs, state, case.now_s, self._forecaster, corrector=self._verifier.correction)
+        return decision
 
     async def evaluate(self, case: Case) -> Applied:
         """Decide a case."""

@@ -137,6 +137,7 @@ def _log(outcome: Evaluation | Rejection, duration_s: float) -> None:
                 for write in outcome.writes
             ],
             "limited_by": list(limits(outcome)),
+            "verified": decision.verified,
             "reason": _reason(outcome),
         }
     fields["duration_ms"] = rounded(duration_s * 1000)

@@ -1,8 +1,9 @@
 """Verifies plans beside the loop: one thread, a bounded queue, and a memory of what it found. No kopf.
 
 An evaluation only ever asks and looks up. What a verification leaves behind are factors on the load that each pool's
-model sees. They say how far the model is off for a profile and a mix, which changes slowly with the load: a factor found
-for a nearby load is used until one for this load is known, so that analytic and verified answers do not take turns.
+model sees. They say how far the model is off for a profile and a mix, which changes slowly with the load: a factor
+found for a nearby load is used until one for this load is known, so that analytic and verified answers do not take
+turns.
 """
 
 import logging
@@ -188,7 +189,10 @@ class Verifier:
                 result = self._verify(task.spec, task.workload, task.current)
                 self._learn(task, result)
             except Exception:
-                self._fail(task)
+                if self._is_news(task):
+                    _logger.exception(
+                        "the plan of %s cannot be verified by simulation; the analytic answer stands", task.spec.name
+                    )
 
     def _learn(self, task: _Task, result: SizingResult) -> None:
         verification = result.verification
@@ -208,16 +212,14 @@ class Verifier:
         }
         logs.event(_logger, logging.INFO, "verified", fields)
 
-    def _fail(self, task: _Task) -> None:
+    def _is_news(self, task: _Task) -> bool:
+        """Leave a spec whose verification broke alone for a while; return whether it is the first time."""
         with self._lock:
             known = self._specs.setdefault(task.spec, _Known())
             known.pending = [place for place in known.pending if place != task.place]
             known.failed_until_s = self._clock() + FAILED_FOR_S
             reported, known.reported = known.reported, True
-        if not reported:
-            _logger.exception(
-                "the plan of %s cannot be verified by simulation; the analytic answer stands", task.spec.name
-            )
+        return not reported
 
 
 def place_of(workload: WorkloadStats) -> Place:
@@ -267,5 +269,3 @@ def _changes(decision: Decision) -> bool:
         pool.current is not None and decision.sizing.pools[name].replicas != pool.current
         for name, pool in decision.pools.items()
     )
-
-

@@ -43,9 +43,7 @@ class Freeze:
         return self.no_up if wanted > self.current else self.no_down
 
 
-def freeze(
-    target: PoolState | TargetUnknown, paused: Paused, min_replicas: int, *, verifying: bool = False
-) -> Freeze:
+def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int, *, verifying: bool = False) -> Freeze:
     """Return what a pool may do, given the state of its target.
 
     Parameters

@@ -49,6 +49,7 @@ def plan(
     state: PlanState,
     now_s: float,
     forecaster: Forecaster,
+    *,
     corrector: Corrector = uncorrected,
 ) -> Decision:
     """Decide what both pools shall have.
@@ -134,7 +135,10 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
     )
     orders = situation.settle(moves, capacity, state, sizing)
     pools = PerPool(
-        *(_planned_pool(situation, pool, move, orders[pool], (sizing, workload)) for pool, move in moves.items())
+        *(
+            _planned_pool(situation, pool, move, orders[pool], (sizing, workload, correction.verified))
+            for pool, move in moves.items()
+        )
     )
     memory = PerPool(
         *(
@@ -191,13 +195,13 @@ def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
 
 
 def _planned_pool(
-    situation: Situation, pool: Pool, move: Move, order: Order, sized: tuple[SizingResult, WorkloadStats]
+    situation: Situation, pool: Pool, move: Move, order: Order, sized: tuple[SizingResult, WorkloadStats, bool]
 ) -> PoolDecision:
-    sizing, workload = sized
+    sizing, workload, verified = sized
     answer, limits = sizing.pools[pool], situation.spec.sizing.limits[pool]
     desired = None if move.desired is None else order.desired
     applied = move.limits if desired is None else order.limits
-    reason = need_text(pool, sizing, workload, situation.spec.sizing.slo)
+    reason = need_text(pool, sizing, workload, situation.spec.sizing.slo, verified=verified)
     if desired is None:
         reason = f"{move.blocks[0].message}; {reason}"
     elif desired != answer.recommended:

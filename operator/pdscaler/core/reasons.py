@@ -13,15 +13,15 @@ from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.units import format_duration, format_need, format_number
 
 
-def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Slo) -> str:
-    """Say what the load needs: ``18 requests/s need 2.61 replicas; TTFT at 2 would be 1.9s``."""
+def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Slo, *, verified: bool = False) -> str:
+    """Say what the load needs: ``18 requests/s need 2.61 replicas (verified); TTFT at 2 would be 1.9s``."""
     answer = sizing.pools[pool]
     if workload.arrival_rate_rps == 0:
         return "nothing arrives: the minimum is enough"
     rate = f"{format_number(workload.arrival_rate_rps)} requests/s"
     if math.isinf(answer.required):
         return f"{rate}: {answer.explanation}"
-    text = f"{rate} need {format_need(answer.required, answer.recommended)} replicas"
+    text = f"{rate} need {format_need(answer.required, answer.recommended)} replicas{' (verified)' * verified}"
     if answer.replicas < answer.recommended:
         return f"{text}; {_outcome(pool, sizing.predicted, slo, answer.replicas)}"
     if answer.replicas > answer.recommended:

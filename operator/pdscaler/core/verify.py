@@ -62,8 +62,9 @@ def verify(
     -----
     Every trial of a pool sees the same requests (common random numbers), in blocks of which the run-in is left out. A
     count is decided once the interval of its statistic is clear of the target, or narrower than 0.4 % of it. The load
-    that the laws see is then multiplied by one factor for each pool, ``verification.corrections``, so that bounds, ratio,
-    budget, neighbours and explanations go by the settled counts; the factors hold for nearby loads of the same mix too.
+    that the laws see is then multiplied by one factor for each pool, ``verification.corrections``, so that bounds,
+    ratio, budget, neighbours and explanations go by the settled counts; the factors hold for nearby loads of the same
+    mix too.
     """
     analytic = size(spec, workload, current)
     if workload.arrival_rate_rps == 0:

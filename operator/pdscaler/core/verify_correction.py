@@ -1,4 +1,4 @@
-"""The factor on a pool's load that makes its law agree with the simulation. Imports the standard library and core only."""
+"""The factor on a pool's load that makes its law agree with the simulation. Imports core only."""
 
 import math
 
@@ -41,9 +41,9 @@ def simulated_share(model: PoolModel, settled: Settled, least: int) -> float:
 
     Notes
     -----
-    To first order 1 / latency falls linearly with the load of one replica, from y0 without load: with r replicas needed,
-    y(n) = y0 - (r / n)(y0 - 1 / target). Two counts eliminate y0; where the smaller one is unstable, the latency without
-    load stands in for it.
+    To first order 1 / latency falls linearly with the load of one replica, from y0 without load: with r replicas
+    needed, y(n) = y0 - (r / n)(y0 - 1 / target). Two counts eliminate y0; where the smaller one is unstable, the
+    latency without load stands in for it.
     """
     trials = settled.trials
     assert trials.target is not None

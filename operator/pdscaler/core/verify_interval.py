@@ -61,9 +61,9 @@ def interval(values: NDArray[np.float64], statistic: Statistic, batch: float) ->
 
     Notes
     -----
-    Batch means with Student's t (Cornish-Fisher); what correlation the batches still show widens the interval as that of
-    a first-order autoregression does. A percentile's interval is read off the values between the ranks that the share
-    below the percentile may have (batch means of the indicator), so that it needs no density and is not symmetric.
+    Batch means with Student's t (Cornish-Fisher); what correlation the batches still show widens the interval as that
+    of a first-order autoregression does. A percentile's interval is read off the values between the ranks that the
+    share below the percentile may have (batch means of the indicator): it needs no density, and is not symmetric.
     """
     batches = min(MOST_BATCHES, int(len(values) / max(batch, 1.0)))
     if batches < LEAST_BATCHES:

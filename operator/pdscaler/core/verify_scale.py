@@ -40,8 +40,9 @@ def prefill_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> 
 
     Notes
     -----
-    The relaxation time of M/M/1, 1/(mu·(1 − sqrt(rho))²), stretched by (c_a² + c_s²)/2 as in heavy traffic; of c queues
-    that are kept level it is that of one server c times as fast, of queues without regard to each other c times as long.
+    The relaxation time of M/M/1, 1/(mu·(1 − sqrt(rho))²), stretched by (c_a² + c_s²)/2 as in heavy traffic; of c
+    queues that are kept level it is that of one server c times as fast, of queues without regard to each other c times
+    as long.
     """
     assert workload.isl is not None
     curve = prefill_curve(spec.prefill_profile)

@@ -55,8 +55,8 @@ def least_count(judge: Judge, start: int, low: int, high: int) -> Found:
 
     Notes
     -----
-    Goes from ``start`` in the direction of the verdict, by one, one, two, four …, then bisects: an exact start costs two
-    verdicts, one that is off by k about 2·log2(k) + 2. Each verdict is asked for once.
+    Goes from ``start`` in the direction of the verdict, by one, one, two, four …, then bisects: an exact start costs
+    two verdicts, one that is off by k about 2·log2(k) + 2. Each verdict is asked for once.
 
     Examples
     --------

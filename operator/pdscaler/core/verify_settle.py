@@ -1,4 +1,4 @@
-"""Settle the least count of one pool within a budget of simulated requests. Imports the standard library and core only."""
+"""Settle the least count of one pool within a budget of simulated requests. Imports core only."""
 
 from dataclasses import dataclass
 

@@ -211,4 +211,3 @@ class PoolTrials:
         if estimate.half_width_s <= RESOLUTION * target_s:
             return Verdict.MEETS if estimate.value_s <= target_s else Verdict.MISSES
         return Verdict.UNDECIDED
-

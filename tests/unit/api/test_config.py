@@ -15,6 +15,7 @@ context: prod
 metricsAddress: 127.0.0.1:9000
 healthAddress: ""
 leaderElection: false
+verifyPlans: false
 logFormat: text
 presets: /etc/pdscaler/presets
 prometheus:
@@ -45,6 +46,7 @@ def test_defaults() -> None:
     assert (config.kubeconfig, config.context, config.presets) == (None, None, None)
     assert (config.metrics_address, config.health_address) == (":8080", ":8081")
     assert config.leader_election is False
+    assert config.verify_plans is True
     assert config.log_format is LogFormat.JSON
     assert config.prometheus.endpoints == {}
 
@@ -56,6 +58,7 @@ def test_file(tmp_path: Path) -> None:
     assert (config.kubeconfig, config.context) == ("/etc/kubeconfig", "prod")
     assert (config.metrics_address, config.health_address) == ("127.0.0.1:9000", "")
     assert config.log_format is LogFormat.TEXT
+    assert config.verify_plans is False
     assert config.presets == "/etc/pdscaler/presets"
     endpoint = config.prometheus.endpoints["tenant-a"]
     assert endpoint.url == "https://thanos.monitoring:10902/tenant-a"

@@ -121,6 +121,7 @@ async def test_one_structured_line_for_what_changed_and_none_for_what_did_not(li
         "desired": {"prefill": 4, "decode": 4},
         "written": [{"pool": "prefill", "from": 1, "to": 4, "result": "written"}],
         "limited_by": [],
+        "verified": False,
         "duration_ms": 0.0,
     }
 
