@@ -1,17 +1,15 @@
 """What to tell a user about a profile's points: outliers, scatter, corners, lengths nobody measured. Imports core only.
 
-Reading a profile is fixed (:mod:`pdscaler.core.curves`): nothing here changes a value. A plan on bad points is a bad
-plan, so what looks wrong is named, with what to do about it. The checks are local and cheap (no scipy): each point
-against the line through its neighbours.
+Reading a profile is fixed (:mod:`pdscaler.core.curves`, which calls this): nothing here changes a value. A plan on bad
+points is a bad plan, so what looks wrong is named, with what to do about it. The checks are local and cheap (no scipy):
+each point against the line through its neighbours.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
-from pdscaler.core.curves import PrefillCurve
 from pdscaler.core.profile import DecodeProfile, PrefillProfile
 from pdscaler.core.workload import LengthStats
 from pdscaler.units import format_duration, format_number
@@ -30,6 +28,9 @@ NOISY = 0.08
 
 FEWEST_STEPS = 3
 """Steps between inner points that scatter is estimated from."""
+
+MOST_MISFITS = 16
+"""A line with more of them is noise, not a line with outliers."""
 
 NAMED = 3
 """Points named in one warning."""
@@ -94,7 +95,7 @@ def smoothness(points: Sequence[tuple[float, float]]) -> Smoothness:
     """
     left = list(points)
     misfits: list[Misfit] = []
-    while len(left) >= 4:
+    while len(left) >= 4 and len(misfits) < MOST_MISFITS:
         distances = [abs(value) for value in _distances(left)]
         suspects = sorted(range(len(left)), key=lambda index: -distances[index])[:NAMED]
         limit = [SUSPICIOUS_END, *[SUSPICIOUS] * (len(left) - 2), SUSPICIOUS_END]
@@ -113,7 +114,6 @@ def smoothness(points: Sequence[tuple[float, float]]) -> Smoothness:
     return Smoothness(scatter, tuple(sorted(misfits, key=lambda misfit: -abs(math.log(misfit.factor)))))
 
 
-@lru_cache(maxsize=1024)
 def prefill_point_notes(profile: PrefillProfile) -> tuple[str, ...]:
     """Return what looks wrong with a prefill profile's points: outliers, scatter. One line each."""
     points = sorted((point.input_tokens, point.latency_s) for point in profile.points)
@@ -124,7 +124,6 @@ def prefill_point_notes(profile: PrefillProfile) -> tuple[str, ...]:
     return (*_outlier_note("prefill", named), *_noise_note("prefill", result.scatter))
 
 
-@lru_cache(maxsize=1024)
 def decode_point_notes(profile: DecodeProfile) -> tuple[str, ...]:
     """Return what looks wrong with a decode profile's points: outliers, scatter. One line each."""
     results = {context: smoothness(line) for context, line in _lines(profile).items()}
@@ -139,7 +138,6 @@ def decode_point_notes(profile: DecodeProfile) -> tuple[str, ...]:
     return (*_outlier_note("decode", named), *_noise_note("decode", scatter))
 
 
-@lru_cache(maxsize=1024)
 def decode_corner_notes(profile: DecodeProfile) -> tuple[str, ...]:
     """Name the contexts that stop short of batches and resident tokens that were measured at other contexts."""
     lines = _lines(profile)
@@ -158,27 +156,29 @@ def decode_corner_notes(profile: DecodeProfile) -> tuple[str, ...]:
     return (f"decode profile: measured at {_listed(short)}; beyond, its last slope is used: measure there too",)
 
 
-def length_notes(curve: PrefillCurve, isl: LengthStats, prefix_hit_ratio: float = 0.0) -> tuple[str, ...]:
+def length_notes(
+    measured_tokens: tuple[float, float], isl: LengthStats, prefix_hit_ratio: float = 0.0
+) -> tuple[str, ...]:
     """Say which share of the prompts is longer than what was measured, where the mean is not.
 
     Parameters
     ----------
-    curve
-        The prefill curve.
+    measured_tokens
+        Least and greatest token count that was measured (equal: one throughput for all).
     isl
         Input lengths; their uncached part is what a pass takes.
     prefix_hit_ratio
         Share of the input tokens that the prefix cache serves.
     """
-    longest = curve.measured_tokens[1] / (1 - prefix_hit_ratio)
-    if curve.measured_tokens[0] == curve.measured_tokens[1] or isl.mean_tokens > longest:
+    longest = measured_tokens[1] / (1 - prefix_hit_ratio)
+    if measured_tokens[0] == measured_tokens[1] or isl.mean_tokens > longest:
         return ()
     share = share_above(isl, longest)
     if share < FEW_BEYOND:
         return ()
     note = (
         f"prefill profile: {share:.0%} of the prompts are longer than the last point, "
-        f"{format_number(curve.measured_tokens[1], 9)} uncached tokens: extrapolated for these"
+        f"{format_number(measured_tokens[1], 9)} uncached tokens: extrapolated for these"
     )
     return (note,)
 

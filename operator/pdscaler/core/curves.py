@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from pdscaler.core.curve_notes import decode_corner_notes, decode_point_notes, prefill_point_notes
 from pdscaler.core.profile import DecodePoint, DecodeProfile, PrefillProfile
 from pdscaler.errors import InvalidInputError
 from pdscaler.units import format_duration, format_number
@@ -65,6 +66,8 @@ class PrefillCurve:
         Least and greatest token count that was measured.
     warnings
         What was repaired, one line each.
+    notes
+        What looks wrong with the points and was left as it is, one line each.
     """
 
     line: Line
@@ -72,6 +75,7 @@ class PrefillCurve:
     overhead_per_token_s: float
     measured_tokens: tuple[float, float]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def time_s(self, tokens: float) -> float:
         """Return the seconds of a pass over ``tokens`` uncached tokens."""
@@ -96,6 +100,8 @@ class DecodeSurface:
         Limits of one replica.
     warnings
         What was repaired, one line each.
+    notes
+        What looks wrong with the points, or is missing, and was left as it is, one line each.
     """
 
     contexts: tuple[float, ...]
@@ -103,6 +109,7 @@ class DecodeSurface:
     max_batch: int
     kv_capacity_tokens: float | None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def step_time_s(self, batch: float, resident_kv_tokens: float) -> float:
         """Return the seconds of one decode step.
@@ -205,7 +212,7 @@ def prefill_curve(profile: PrefillProfile) -> PrefillCurve:
     )
     slopes = [(values[i + 1] - values[i]) / (knots[i + 1] - knots[i]) for i in range(len(knots) - 1)][-TAIL_INTERVALS:]
     line = Line(knots, values, math.fsum(slopes) / len(slopes))
-    return PrefillCurve(line, fixed_s, per_token_s, (knots[0], knots[-1]), warnings)
+    return PrefillCurve(line, fixed_s, per_token_s, (knots[0], knots[-1]), warnings, prefill_point_notes(profile))
 
 
 @lru_cache(maxsize=1024)
@@ -269,7 +276,8 @@ def decode_surface(profile: DecodeProfile) -> DecodeSurface:
         )
         contexts.append(context)
         lines.append(Line(knots, values, (values[-1] - values[-2]) / (knots[-1] - knots[-2])))
-    return DecodeSurface(tuple(contexts), tuple(lines), max_batch, capacity, tuple(warnings))
+    notes = (*decode_point_notes(profile), *decode_corner_notes(profile))
+    return DecodeSurface(tuple(contexts), tuple(lines), max_batch, capacity, tuple(warnings), notes)
 
 
 def _by_context(points: Sequence[DecodePoint]) -> Iterator[tuple[float, list[tuple[float, float]]]]:

@@ -16,7 +16,7 @@ from pdscaler.core.curve_notes import (
     share_above,
     smoothness,
 )
-from pdscaler.core.curves import prefill_curve
+from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, PrefillPoint, PrefillProfile
 from pdscaler.core.workload import LengthStats
 from support.core_cases import PAPER_DECODE, points_spec
@@ -127,11 +127,21 @@ class TestCorners:
         assert decode_corner_notes(decode((1000.0, (1.0, 2.0)))) == ()
 
 
+def test_the_notes_come_with_the_curve_and_change_no_value() -> None:
+    curve = prefill_curve(prefill((5, 8.0)))
+    assert curve.notes == prefill_point_notes(prefill((5, 8.0)))
+    assert len(curve.notes) == 1
+    assert prefill_curve(prefill()).notes == ()
+    surface = decode_surface(decode((1000.0, (1.0, 50.0, 200.0)), (8000.0, (1.0, 5.0))))
+    assert surface.warnings == ()
+    assert surface.notes == decode_corner_notes(decode((1000.0, (1.0, 50.0, 200.0)), (8000.0, (1.0, 5.0))))
+
+
 class TestLengths:
-    CURVE = prefill_curve(prefill())
+    MEASURED = (100.0, 32_000.0)
 
     def test_long_tails_beyond_the_points_are_told(self) -> None:
-        (note,) = length_notes(self.CURVE, LengthStats(16_000.0, 1.0))
+        (note,) = length_notes(self.MEASURED, LengthStats(16_000.0, 1.0))
         assert note == (
             "prefill profile: 11% of the prompts are longer than the last point, 32000 uncached tokens: "
             "extrapolated for these"
@@ -146,15 +156,15 @@ class TestLengths:
         ],
     )
     def test_what_is_measured_needs_no_word(self, isl: LengthStats) -> None:
-        assert length_notes(self.CURVE, isl) == ()
+        assert length_notes(self.MEASURED, isl) == ()
 
     def test_cached_tokens_are_not_computed(self) -> None:
-        assert length_notes(self.CURVE, LengthStats(16_000.0, 1.0), prefix_hit_ratio=0.8) == ()
+        assert length_notes(self.MEASURED, LengthStats(16_000.0, 1.0), prefix_hit_ratio=0.8) == ()
 
     def test_a_measured_distribution_is_counted(self) -> None:
         isl = LengthStats(5000.0, 3.0, atoms=((1000.0, 0.95), (80_000.0, 0.05)))
         assert share_above(isl, 32_000) == pytest.approx(0.05)
-        (note,) = length_notes(self.CURVE, isl)
+        (note,) = length_notes(self.MEASURED, isl)
         assert "5% of the prompts" in note
 
     @pytest.mark.parametrize("scv", [0.25, 1.0, 4.0])
