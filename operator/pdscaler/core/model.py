@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from pdscaler.core.curve_notes import length_notes
 from pdscaler.core.curves import DecodeSurface, PrefillCurve, decode_surface, prefill_curve
 from pdscaler.core.need import PoolModel
 from pdscaler.core.paper import DecodeModel, PrefillModel, batch_limit
@@ -70,8 +71,11 @@ def build_models(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool
     pools = _paper_pools(spec, workload.arrival_rate_rps, mix, corrections)
     warnings = (
         *curve.warnings,
+        *curve.notes,
         *surface.warnings,
+        *surface.notes,
         *_prefill_notes(curve, mix.uncached_tokens),
+        *length_notes(curve.measured_tokens, workload.isl, workload.prefix_hit_ratio),
         *_decode_notes(surface, mix.context_tokens, pools.decode),
     )
     return Models(PerPool(pools.prefill, pools.decode), warnings)
