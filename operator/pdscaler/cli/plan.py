@@ -10,10 +10,13 @@ from pdscaler.api.parse import load_pddeployment
 from pdscaler.cli.output import emit, output_option, terminal_width
 from pdscaler.cli.plantable import plan_table
 from pdscaler.cli.workload import load_of, workload_options
-from pdscaler.core.decision import PoolSizing, Prediction, SizingResult
+from pdscaler.core.decision import PoolSizing, Prediction, SizingResult, Verification
+from pdscaler.core.model import UNCORRECTED
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import NextChange, next_changes, size
 from pdscaler.core.slo import LatencyStatistics
+from pdscaler.core.spec import SizingModel
+from pdscaler.core.verify import verify
 from pdscaler.errors import InvalidInputError
 
 SLO_CANNOT_BE_MET = 3
@@ -22,9 +25,15 @@ SLO_CANNOT_BE_MET = 3
 @click.command()
 @click.option("-f", "--file", type=click.Path(path_type=Path), required=True, help="YAML file with the PDDeployment.")
 @workload_options
+@click.option(
+    "--verify/--no-verify",
+    "verified",
+    default=None,
+    help="Settle the counts by simulation; the default for model Auto (PaperMM1 is a formula, and not simulated).",
+)
 @output_option
 @click.pass_context
-def plan(ctx: click.Context, /, file: Path, output: str, **workload: Any) -> None:
+def plan(ctx: click.Context, /, file: Path, output: str, verified: bool | None, **workload: Any) -> None:
     """Size both pools for a workload, without any cluster.
 
     Give --arrival-rate, --input-tokens and --output-tokens, or a --trace. Exit status: 0 done, 2 bad input, 3 done but
@@ -33,13 +42,16 @@ def plan(ctx: click.Context, /, file: Path, output: str, **workload: Any) -> Non
     load = load_of(workload)
     resource = load_pddeployment(file)
     spec = to_sizing_spec(resource)
+    if verified is None:
+        verified = spec.model is SizingModel.AUTO
     try:
-        result = size(spec, load.workload)
+        result = (verify if verified else size)(spec, load.workload)
     except InvalidInputError as error:
         # What only the core checks is a field of the file too; a figure's own name says where it was given.
         raise error.with_source(str(file)) if error.field.startswith("spec.") else error from None
-    changes = next_changes(spec, load.workload, result)
-    notes = (*load.notes, *_model_notes(workload), *result.warnings)
+    corrections = UNCORRECTED if result.verification is None else result.verification.corrections
+    changes = next_changes(spec, load.workload, result, corrections)
+    notes = (*load.notes, *_model_notes(spec.model, workload), *result.warnings)
     document = plan_document(resource.metadata.name, result, changes, notes)
     emit(document, output, lambda: plan_table(spec, load.workload, result, changes, notes, width=terminal_width()))
     if not result.feasible:
@@ -69,9 +81,22 @@ def plan_document(
             }
             for other in result.what_if
         ],
+        "served_rps": result.served_rps,
+        **_verification(result.verification),
         "nextChange": {pool.value: _change(change) for pool, change in changes.items()},
         "infeasibleReason": result.infeasible_reason or None,
         "warnings": list(notes),
+    }
+
+
+def _verification(verification: Verification | None) -> dict[str, object]:
+    if verification is None:
+        return {"verified": False, "margin": {"ttft": None, "tpot": None}, "simulatedRequests": 0, "verification": None}
+    return {
+        "verified": verification.verified,
+        "margin": {"ttft": verification.margins.prefill, "tpot": verification.margins.decode},
+        "simulatedRequests": verification.requests,
+        "verification": verification.note,
     }
 
 
@@ -105,8 +130,10 @@ def _change(change: NextChange) -> dict[str, float | int | None]:
     }
 
 
-def _model_notes(workload: dict[str, Any]) -> tuple[str, ...]:
+def _model_notes(model: SizingModel, workload: dict[str, Any]) -> tuple[str, ...]:
     """Say which given figures the model does not use: nothing that a user states is ignored in silence."""
+    if model is not SizingModel.PAPER_MM1:
+        return ()
     names = ("input_tokens_scv", "output_tokens_scv", "arrival_scv")
     given = ["--" + name.replace("_", "-") for name in names if workload[name] is not None]
     if not given:

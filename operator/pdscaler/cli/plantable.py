@@ -31,6 +31,8 @@ def plan_table(
     if result.feasible:  # what would change a plan that does not hold is told by its reason
         below += _labelled("next change", _next_change(changes), width)
         below += _labelled("one less", _one_less(spec, result), width)
+        below += _labelled("serves", _served(result), width)
+    below += _labelled("simulated", _simulated(result), width)
     below += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by), width)
     for index, note in enumerate(notes):
         below += _labelled("notes" if index == 0 else "", note, width)
@@ -114,6 +116,25 @@ def _one_less(spec: SizingSpec, result: SizingResult) -> str:
             text = f"{other.prefill}P{other.decode}D: {_name(pool)} {_latency(other.predicted, pool, target)}"
             parts.append(text + _over(value, target))
     return "      ".join(parts)
+
+
+def _served(result: SizingResult) -> str:
+    """Say how much load the plan serves."""
+    served_rps = result.served_rps
+    if served_rps is None or not math.isfinite(served_rps):
+        return ""
+    return f"up to {format_number(served_rps)} requests/s of this mix within the targets"
+
+
+def _simulated(result: SizingResult) -> str:
+    """Say what the simulation came to."""
+    verification = result.verification
+    if verification is None:
+        return ""
+    if not verification.requests:
+        return verification.note
+    outcome = "verified" if verification.verified else "not settled"
+    return f"{outcome}: {verification.note} ({format_number(verification.requests)} requests)"
 
 
 def _neighbour(result: SizingResult, start: PerPool[int], pool: Pool) -> WhatIf | None:
