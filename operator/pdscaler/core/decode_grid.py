@@ -7,10 +7,12 @@ from functools import lru_cache
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.profile import DecodeProfile
 
-NODES = 24
+NODES = 22
 """Geometric steps of the occupancy from 1 to the batch limit."""
 
-BELOW_ONE = (0.0, 0.25, 0.5)
+BELOW_ONE = (0.0, 0.4)
+ALONE = len(BELOW_ONE)
+"""Node of the occupancy 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,31 @@
-"""TPOT of a decode pool against its replicas and its load: the model behind ``sizing.model: Auto``. Imports core only."""
+"""TPOT of a decode pool against its replicas and its load: ``sizing.model: Auto``. Imports core only.
+
+Notes
+-----
+With x = rate E[OSL − 1] / D steps per second at each of D replicas (requests of one output token left out), the tables
+of :mod:`pdscaler.core.decode_nodes` give, at the fluid occupancy A(x), the mean M and the variance V of what a request
+sees. Then, for a percentile p with z deviations of a gamma shape,
+
+    TPOT_mean = M + P w E[1 / N],    TPOT_p = M + √(o_p² + z² V + (w y_p)²)
+
+o_p is what a request's own context adds where it is alone. A share P of the requests waits for a slot or for memory
+(:mod:`pdscaler.core.decode_wait`), for an exponential time of mean w; N are a request's steps, and y_p solves
+P E[exp(−y N)] = 1 − p: short answers suffer more from the same wait.
+
+Monotone by construction: every table is non-decreasing in x, every sum of them over D is non-increasing in D at equal
+x, and x = rate / D; addition, multiplication, division and square root of floats are monotone.
+
+Accuracy: see :func:`decode_law`.
+"""
 
 import math
 from bisect import bisect_right
 from statistics import NormalDist
+from typing import NamedTuple
 
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.decision import Binding
-from pdscaler.core.decode_grid import step_grid
+from pdscaler.core.decode_grid import ALONE, step_grid
 from pdscaler.core.decode_lengths import decode_lengths
 from pdscaler.core.decode_nodes import build_nodes
 from pdscaler.core.decode_wait import WAIT_STEP, WAIT_STEPS, WaitTail, wait_probability, wait_tail
@@ -18,6 +37,10 @@ DEVIATIONS = {Statistic.MEAN: 0.0, Statistic.P50: 0.0, Statistic.P90: 1.30, Stat
 """Standard deviations above the mean of each percentile of TPOT: a gamma shape of skewness 0.35."""
 
 LOCAL_WAIT = 0.3
+"""Wait behind one full replica, over that of a pool of one, for each unit of the share of local fluctuations."""
+
+LEAST_ARRIVAL_SCV = 0.2
+"""Variability of arrivals in the wait, at least."""
 
 FAR = WAIT_STEP * WAIT_STEPS
 """A limit this many standard deviations of the occupancy away is never reached."""
@@ -50,28 +73,29 @@ def decode_law(profile: DecodeProfile, workload: WorkloadStats, derate: float = 
 class DecodeLaw:
     """TPOT per request, mean and percentiles (:class:`pdscaler.core.law.LatencyLaw`)."""
 
-    __slots__ = ("_base", "_idle", "_lengths", "_nodes", "_per_request", "_tail", "_wait_scale")
+    __slots__ = ("_base", "_idle", "_lengths", "_nodes", "_own", "_per_request", "_tail", "_wait_scale")
 
     def __init__(self, profile: DecodeProfile, workload: WorkloadStats, derate: float) -> None:
-        surface = decode_surface(profile)
+        surface, grid = decode_surface(profile), step_grid(profile)
         lengths = decode_lengths(workload)
         self._lengths = lengths
-        self._nodes = build_nodes(step_grid(profile), surface, lengths, workload.arrival_scv, derate)
+        self._nodes = build_nodes(grid, surface, lengths, workload.arrival_scv, derate)
         self._per_request = lengths.share * lengths.steps
-        self._wait_scale = (max(workload.arrival_scv, 0.2) + lengths.steps_scv) / 2 * lengths.steps
+        self._wait_scale = (max(workload.arrival_scv, LEAST_ARRIVAL_SCV) + lengths.steps_scv) / 2 * lengths.steps
         self._tail: WaitTail | None = None
         self._base: dict[Statistic, tuple[tuple[float, ...], tuple[float, ...]]] = {}
         spread = math.sqrt(math.log1p(lengths.own_variance / lengths.own_context**2))
         middle = math.log(lengths.own_context) - spread * spread / 2
 
         def alone_s(deviations: float) -> float:
-            return surface.at_context(1.0, math.exp(middle + spread * deviations)) / derate
+            return grid.step_s(ALONE, math.exp(middle + spread * deviations)) / derate
 
         # Gauss-Hermite with three points for the mean; the step time grows with the context, so quantiles map.
         mean_s = (4 * alone_s(0.0) + alone_s(-math.sqrt(3)) + alone_s(math.sqrt(3))) / 6
         self._idle = {Statistic.MEAN: mean_s} | {
             statistic: alone_s(deviations) for statistic, deviations in _NORMAL_QUANTILES.items()
         }
+        self._own = {statistic: max(0.0, value - mean_s) for statistic, value in self._idle.items()}
 
     def idle_s(self, statistic: Statistic) -> float:
         """Return the statistic of TPOT over requests each of which is alone on its replica."""
@@ -82,97 +106,120 @@ class DecodeLaw:
         return math.inf if self._per_request <= 0 else replicas * self._nodes.throughput[-1] / self._per_request
 
     def value_s(self, replicas: int, rate_rps: float, statistic: Statistic) -> float:
-        """Return one statistic of TPOT, seconds."""
+        """Return one statistic of TPOT, seconds; infinite from saturation on."""
         steps = rate_rps * self._per_request
         if steps <= 0:
             return self._idle[statistic]
-        throughput = steps / replicas
-        if throughput >= self._nodes.throughput[-1]:
-            return math.inf
-        one, many = self._base.get(statistic) or self._tabulate(statistic)
-        value = self._value(throughput, replicas, statistic, one if replicas == 1 else many)
-        if replicas > 1 and steps < self._nodes.throughput[-1]:
-            value = min(value, self._value(steps, 1, statistic, one))
-        return max(value, self._idle[statistic])
+        states = self._states(steps, replicas)
+        return self._value(states, statistic) if states else math.inf
 
     def at(self, replicas: int, rate_rps: float) -> LatencyStatistics:
         """Return every statistic of TPOT, seconds."""
-        return LatencyStatistics(*(self.value_s(replicas, rate_rps, statistic) for statistic in Statistic))
+        steps = rate_rps * self._per_request
+        if steps <= 0:
+            return LatencyStatistics(*(self._idle[statistic] for statistic in Statistic))
+        states = self._states(steps, replicas)
+        return LatencyStatistics(*(self._value(states, statistic) if states else math.inf for statistic in Statistic))
 
     def binding(self, replicas: int, rate_rps: float) -> Binding:
-        """Return the limit (slots or memory) where waiting for it makes up most of what the load adds, else TPOT."""
+        """Return what makes the latency what it is at this load.
+
+        Notes
+        -----
+        Slots or memory where waiting for them adds more to the mean than the slower steps do, and beyond saturation
+        where they set it; TPOT everywhere else, also where throughput falls before a limit is reached.
+        """
         nodes = self._nodes
         if nodes.binding is Binding.TPOT:
             return Binding.TPOT
-        throughput = rate_rps * self._per_request / replicas
-        if throughput >= nodes.throughput[-1]:
+        states = self._states(rate_rps * self._per_request, replicas)
+        if not states:
             return nodes.binding
-        left, share = self._locate(throughput)
-        steps_s = _between(nodes.many_s, left, share) - nodes.many_s[0]
-        waiting_s = self._waiting_s(throughput, replicas, left, share, Statistic.MEAN)
-        return nodes.binding if waiting_s > steps_s else Binding.TPOT
+        state = states[0]
+        slower_s = _between(nodes.many_s, state.left, state.share) - nodes.many_s[0]
+        return nodes.binding if self._waiting_s(state, Statistic.MEAN) > slower_s else Binding.TPOT
 
-    def _tabulate(self, statistic: Statistic) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Shift the mean by what a request's own context makes of it; the more company, the less that counts."""
-        nodes = self._nodes
-        own_s = self._idle[Statistic.P50 if statistic is Statistic.P50 else Statistic.MEAN] - nodes.one_s[0]
-        tables: list[tuple[float, ...]] = []
-        for column in (nodes.one_s, nodes.many_s):
-            values, top = [], 0.0
-            for value in column:
-                top = max(top, value + own_s)
-                values.append(top)
-            tables.append(tuple(values))
-        self._base[statistic] = tables[0], tables[1]
-        return self._base[statistic]
+    def _states(self, steps: float, replicas: int) -> "tuple[_State, ...]":
+        """Return the pool's state, and that of one replica under the whole load where it is stable; empty: unstable.
 
-    def _locate(self, throughput: float) -> tuple[int, float]:
-        """Return the node left of a throughput, and the share of the way to the next."""
+        The pool is never worse than one of its replicas under the whole load: between one replica and two, whose
+        formulas differ, that keeps the value from rising.
+        """
+        most = self._nodes.throughput[-1]
+        if steps / replicas >= most:
+            return ()
+        state = self._state(steps / replicas, replicas)
+        return (state, self._state(steps, 1)) if replicas > 1 and steps < most else (state,)
+
+    def _state(self, throughput: float, replicas: int) -> "_State":
+        """Read the tables at ``throughput`` steps per second at each replica, > 0 and below saturation."""
         nodes = self._nodes
         left = bisect_right(nodes.throughput, throughput) - 1
         # Between nodes the step time is linear in the occupancy A: x = A / (c + k A), solved for A.
+        low, high = nodes.occupancy[left], nodes.occupancy[left + 1]
         occupancy = throughput * nodes.intercept_s[left] / (1.0 - throughput * nodes.slope_s[left])
-        low = nodes.occupancy[left]
-        share = (occupancy - low) / (nodes.occupancy[left + 1] - low)
-        return left, min(max(share, 0.0), 1.0)
-
-    def _value(self, throughput: float, replicas: int, statistic: Statistic, base: tuple[float, ...]) -> float:
-        """Return one statistic below saturation, from the tables of one replica or of many."""
-        nodes = self._nodes
-        left, share = self._locate(throughput)
-        mean_s = _between(base, left, share)
-        if replicas > 1:
-            mean_s += _between(nodes.shared_s, left, share) / replicas
-        waiting_s = self._waiting_s(throughput, replicas, left, share, statistic)
-        deviations = DEVIATIONS[statistic]
-        if deviations == 0.0:
-            return mean_s + waiting_s
+        share = min(max((occupancy - low) / (high - low), 0.0), 1.0)
         if replicas == 1:
+            added_s = 0.0
             variance = _between(nodes.one_variance, left, share)
-        else:
-            shared = _between(nodes.shared_variance, left, share)
-            variance = _between(nodes.many_variance, left, share) + shared / replicas
-        own_s = max(0.0, self._idle[statistic] - self._idle[Statistic.MEAN])
-        return mean_s + math.sqrt(own_s * own_s + deviations * deviations * variance + waiting_s * waiting_s)
-
-    def _waiting_s(self, throughput: float, replicas: int, left: int, share: float, statistic: Statistic) -> float:
-        """Return what waiting for a slot or for memory adds to one statistic of TPOT."""
-        nodes = self._nodes
-        if replicas == 1:
             spread = _between(nodes.one_spread, left, share)
+            among = 1.0
         else:
+            added_s = _between(nodes.shared_s, left, share) / replicas
+            variance = _between(nodes.many_variance, left, share)
+            variance += _between(nodes.shared_variance, left, share) / replicas
             spread = _between(nodes.many_spread, left, share) + _between(nodes.shared_spread, left, share) / replicas
-        room = nodes.limit - _between(nodes.occupancy, left, share)
-        if room * room >= FAR * FAR * spread:
-            return 0.0
-        waits = wait_probability(room / math.sqrt(spread))
+            among = 1.0 / replicas + LOCAL_WAIT * _between(nodes.local_share, left, share)
+        room = nodes.occupancy[-1] - _between(nodes.occupancy, left, share)
+        waits = wait_s = 0.0
+        if room * room < FAR * FAR * spread:
+            waits = wait_probability(room / math.sqrt(spread))
+            wait_s = self._wait_scale * among / (nodes.throughput[-1] - throughput)
+        return _State(left, share, replicas == 1, added_s, variance, waits, wait_s)
+
+    def _value(self, states: "tuple[_State, ...]", statistic: Statistic) -> float:
+        """Return one statistic: the least over the states, and never below that of a request alone."""
+        one, many = self._base.get(statistic) or self._tabulate(statistic)
+        deviations = DEVIATIONS[statistic]
+        least_s = math.inf
+        for state in states:
+            value_s = _between(one if state.single else many, state.left, state.share) + state.added_s
+            waiting_s = self._waiting_s(state, statistic) if state.waits > 0.0 else 0.0
+            if deviations == 0.0:
+                value_s += waiting_s
+            else:
+                own_s = self._own[statistic]
+                value_s += math.sqrt(own_s * own_s + deviations * deviations * state.variance + waiting_s * waiting_s)
+            least_s = min(least_s, value_s)
+        return max(least_s, self._idle[statistic])
+
+    def _waiting_s(self, state: "_State", statistic: Statistic) -> float:
+        """Return what waiting for a slot or for memory adds to one statistic of TPOT."""
         tail = self._tail = self._tail or wait_tail(self._lengths)
-        among = 1.0 if replicas == 1 else 1.0 / replicas + LOCAL_WAIT * _between(nodes.local_share, left, share)
-        mean_wait = self._wait_scale * among / (nodes.throughput[-1] - throughput)
         quantile = statistic.quantile
         if quantile is None:
-            return mean_wait * waits * tail.mean
-        return mean_wait * tail.quantile(waits / (1.0 - quantile))
+            return state.wait_s * state.waits * tail.mean
+        return state.wait_s * tail.quantile(state.waits / (1.0 - quantile))
+
+    def _tabulate(self, statistic: Statistic) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Shift the mean step time to that of requests weighed alike, whose contexts are shorter, for one statistic."""
+        nodes = self._nodes
+        shift_s = min(self._idle[statistic], self._idle[Statistic.MEAN]) - nodes.one_s[0]
+        one, many = (tuple(max(0.0, value + shift_s) for value in column) for column in (nodes.one_s, nodes.many_s))
+        self._base[statistic] = one, many
+        return one, many
+
+
+class _State(NamedTuple):
+    """The tables read at one throughput: place, additions over D, and the wait."""
+
+    left: int
+    share: float
+    single: bool
+    added_s: float
+    variance: float
+    waits: float
+    wait_s: float
 
 
 def _between(column: tuple[float, ...], left: int, share: float) -> float:

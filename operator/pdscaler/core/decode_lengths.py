@@ -1,4 +1,4 @@
-"""What decode needs to know of the lengths of requests: moments, and a few representative requests. Imports core only."""
+"""What decode needs to know of the lengths of requests: moments, a few representatives. Imports core only."""
 
 import math
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ class DecodeLengths:
 
     Notes
     -----
-    With N the steps, I the prompt: context = E[I] + E[N²] / 2E[N]; its variance Var(I) + E[N³] / 3E[N] − (E[N²] / 2E[N])²;
-    own context = E[I] + E[N] / 2.
+    With N the steps, I the prompt: context = E[I] + E[N²] / 2E[N]; its variance Var(I) + E[N³] / 3E[N] −
+    (E[N²] / 2E[N])²; own context = E[I] + E[N] / 2.
     """
 
     share: float
@@ -58,15 +58,28 @@ class DecodeLengths:
     def representatives(self) -> list[tuple[float, float]]:
         """Return (steps, share) of a few requests that stand for all that decode, steps ascending."""
         if self.output.atoms:
-            kept = [(tokens - 1.0, share) for tokens, share in self.output.atoms if tokens >= SHORTEST]
-            total = math.fsum(share for _, share in kept)
-            return [(steps, share / total) for steps, share in kept]
+            return _merged([(tokens - 1.0, share) for tokens, share in self.output.atoms if tokens >= SHORTEST])
         if self.output.scv <= 0:
             return [(self.steps, 1.0)]
         sigma = math.sqrt(math.log1p(self.output.scv))
         middle = math.log(self.output.mean_tokens) - sigma * sigma / 2
         steps = [max(1.0, math.exp(middle + sigma * level) - 1.0) for level in _LEVELS]
         return [(count, 1.0 / REPRESENTATIVES) for count in steps]
+
+
+def _merged(atoms: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return neighbouring atoms merged into groups of about 1 / (2 REPRESENTATIVES) of all, shares adding up to 1."""
+    total = math.fsum(share for _, share in atoms)
+    groups: list[tuple[float, float]] = []
+    tokens = weight = 0.0
+    for steps, share in atoms:
+        tokens, weight = tokens + steps * share, weight + share
+        if weight >= total / (2 * REPRESENTATIVES):
+            groups.append((tokens / weight, weight / total))
+            tokens = weight = 0.0
+    if weight > 0:
+        groups.append((tokens / weight, weight / total))
+    return groups
 
 
 def decode_lengths(workload: WorkloadStats) -> DecodeLengths:

@@ -19,6 +19,7 @@ def _wait_table() -> tuple[float, ...]:
         density = math.exp(-beta * beta / 2) / math.sqrt(2 * math.pi)
         below = 0.5 * (1 + math.erf(beta / math.sqrt(2)))
         table.append(density / (density + beta * below))
+    table[-1] = 0.0
     return tuple(table)
 
 
@@ -42,8 +43,8 @@ def wait_probability(distance: float) -> float:
     if place >= WAIT_STEPS:
         return 0.0
     left = int(place)
-    high = _WAIT[left]
-    return high + (_WAIT[left + 1] - high) * (place - left)
+    high, low = _WAIT[left], _WAIT[left + 1]
+    return max(high + (low - high) * (place - left), low)
 
 
 @dataclass(frozen=True, slots=True)
