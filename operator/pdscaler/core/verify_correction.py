@@ -48,7 +48,7 @@ def simulated_share(model: PoolModel, settled: Settled, least: int) -> float:
     trials = settled.trials
     assert trials.target is not None
     wanted = 1 / trials.target.target_s
-    enough, short = trials.inverse(least), trials.inverse(least - 1)
+    enough, short = _inverse(settled, least), _inverse(settled, least - 1)
     if enough is None or enough < wanted:
         share = 1.0  # not seen to be enough by far: next to too few
     elif short is not None:
@@ -58,6 +58,14 @@ def simulated_share(model: PoolModel, settled: Settled, least: int) -> float:
         idle = 1 / model.idle_s
         share = least * (idle - enough) / (idle - wanted) - (least - 1) if idle > wanted else 0.5
     return min(max(share, INSIDE), 1 - INSIDE)
+
+
+def _inverse(settled: Settled, replicas: int) -> float | None:
+    """Return 1 / the target's statistic of a count, 1/s; None where it is unknown, or the queue grows."""
+    target, margin = settled.trials.target, settled.trials.margin(replicas)
+    if target is None or margin.share is None or not math.isfinite(margin.share):
+        return None
+    return 1 / (target.target_s * (1 - margin.share))
 
 
 def _load(model: PoolModel, count: int, share: float) -> float:

@@ -117,35 +117,20 @@ def verification_of(
     settled: PerPool[Settled], chosen: PerPool[int], corrections: PerPool[float], budget_requests: int
 ) -> Verification:
     """Say how a plan was settled."""
-    margins, widths = {}, {}
-    for pool, outcome in settled.items():
-        margins[pool], widths[pool] = _margin(outcome, chosen[pool])
-    requests = sum(outcome.trials.requests for _, outcome in settled.items())
-    open_pools = [pool for pool, outcome in settled.items() if not outcome.decided]
-    note = "; ".join(_note(pool, outcome) for pool, outcome in settled.items())
-    if open_pools:
+    margins = PerPool(*(found.trials.margin(chosen[pool]) for pool, found in settled.items()))
+    open_pools = [pool for pool, found in settled.items() if not found.decided]
+    note = "; ".join(_note(pool, found) for pool, found in settled.items())
+    if any(settled[pool].searched for pool in open_pools):
         note += f"; {format_number(budget_requests)} requests do not settle {' and '.join(open_pools)}"
     return Verification(
         verified=not open_pools,
-        margins=PerPool(margins[Pool.PREFILL], margins[Pool.DECODE]),
-        half_widths=PerPool(widths[Pool.PREFILL], widths[Pool.DECODE]),
-        requests=requests,
-        trials=tuple(trial for _, outcome in settled.items() for trial in outcome.trials.trials()),
+        margins=margins.map(lambda margin: margin.share),
+        half_widths=margins.map(lambda margin: margin.half_width),
+        requests=sum(found.trials.requests for _, found in settled.items()),
+        trials=tuple(trial for _, found in settled.items() for trial in found.trials.trials()),
         note=note,
         corrections=corrections,
     )
-
-
-def _margin(settled: Settled, replicas: int) -> tuple[float | None, float | None]:
-    """Return by which share of the target a count stays below it, and the half width of that."""
-    target, run = settled.trials.target, settled.trials.run(replicas)
-    if target is None or run is None:
-        return None, None
-    if run.unstable:
-        return -math.inf, 0.0
-    if run.estimate is None:
-        return None, None
-    return 1 - run.estimate.value_s / target.target_s, run.estimate.half_width_s / target.target_s
 
 
 def _note(pool: Pool, settled: Settled) -> str:
@@ -153,7 +138,7 @@ def _note(pool: Pool, settled: Settled) -> str:
         return f"{pool} has no target"
     name = LATENCY[pool]
     if not settled.searched:
-        return f"no count meets the {name} target"
+        return f"no count meets the {name} target" if settled.decided else f"the {name} target is at the very edge"
     if settled.least is None:
         return f"the greatest {pool} count misses the {name} target"
     parts = [f"{name} at {settled.least} {_distance(settled, settled.least)}"]
@@ -163,11 +148,11 @@ def _note(pool: Pool, settled: Settled) -> str:
 
 
 def _distance(settled: Settled, replicas: int) -> str:
-    margin, width = _margin(settled, replicas)
-    if margin is None or width is None:
-        return "unknown"
-    if math.isinf(margin):
-        return "unbounded"
-    percent = f"{format_number(abs(margin) * 100, 2)} %"
-    side = "below" if margin >= 0 else "above"
-    return f"{percent} {side} the target (±{format_number(width * 100, 1)} %)"
+    margin = settled.trials.margin(replicas)
+    if margin.share is None or margin.half_width is None:
+        return "is unknown"
+    if math.isinf(margin.share):
+        return "is unbounded"
+    side = "below" if margin.share >= 0 else "above"
+    sampled = f" (±{format_number(margin.half_width * 100, 1)} %)" if 0 < margin.half_width < math.inf else ""
+    return f"is {format_number(abs(margin.share) * 100, 2)} % {side} the target{sampled}"

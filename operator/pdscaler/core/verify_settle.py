@@ -1,12 +1,63 @@
 """Settle the least count of one pool within a budget of simulated requests. Imports core only."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from pdscaler.core.decision import Trial
+from pdscaler.core.pools import Pool
+from pdscaler.core.slo import LatencyStatistics, LatencyTarget
 from pdscaler.core.verify_search import Found, Verdict, least_count
-from pdscaler.core.verify_trial import PoolTrials
 
 MOST_REPLICAS = 2000
 """Counts beyond this are not simulated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How far below the target a count stays, and half the width of that's 95 % interval, as shares of the target.
+
+    None where it is unknown; minus infinity where the queue grows.
+    """
+
+    share: float | None
+    half_width: float | None
+
+
+class Trials(Protocol):
+    """Trials of one pool, whatever they simulate."""
+
+    @property
+    def pool(self) -> Pool:
+        """Whose trials."""
+
+    @property
+    def target(self) -> LatencyTarget | None:
+        """What they are held against; None where there is nothing."""
+
+    @property
+    def requests(self) -> int:
+        """Requests simulated so far, over all counts."""
+
+    def judge(self, replicas: int, budget: int) -> Verdict:
+        """Say whether a count meets the target, for at most ``budget`` requests in all for this count."""
+
+    def look(self, replicas: int) -> None:
+        """Make sure that a count was simulated."""
+
+    def unattainable(self) -> bool:
+        """Whether requests that have a replica to themselves miss the target too."""
+
+    def spent(self, replicas: int) -> int:
+        """Return the requests that a count has cost."""
+
+    def statistics(self, replicas: int) -> LatencyStatistics | None:
+        """Return every statistic of a count; None where it was not simulated for long enough."""
+
+    def margin(self, replicas: int) -> Margin:
+        """Return by which share of the target a count stays below it."""
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return what was simulated, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +77,13 @@ class Settled:
         Whether there was a count to search for.
     """
 
-    trials: PoolTrials
+    trials: Trials
     least: int | None
     decided: bool
     searched: bool = True
 
 
-def settle(trials: PoolTrials, start: int, ceiling: int, budget: int) -> Settled:
+def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
     """Search from ``start`` and spend what is left of the budget where it is still undecided.
 
     Parameters

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.curves import prefill_curve
+from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.simulation.requests import RequestTable, draw_requests
 from pdscaler.core.simulation.run import Deployment, deployment_of, simulate_decode, simulate_prefill, tpot_s
 from pdscaler.core.spec import SizingSpec
@@ -87,6 +87,11 @@ class PrefillSource:
             return unhindered(self._deployment, requests)
         return simulate_prefill(self._deployment, requests, replicas, seed=block_seed(self._seed, block))
 
+    def alone(self, size: int) -> NDArray[np.float64]:
+        """Return the latencies of requests that have a replica to themselves."""
+        requests = self._blocks(0, size)
+        return unhindered(self._deployment, requests) - requests.arrival_s
+
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""
         return prefill_memory(self._spec, self._workload, replicas)
@@ -128,6 +133,10 @@ class DecodeSource:
         first_token_s = known[:size]
         return tpot_s(requests, first_token_s, simulate_decode(self._deployment, requests, first_token_s, replicas))
 
+    def alone(self, size: int) -> NDArray[np.float64]:
+        """Return the latencies of requests that have a replica to themselves; NaN where the answer is one token."""
+        return decode_alone(self._deployment, self._blocks(0, size))
+
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""
         return decode_memory(self._spec, self._workload, replicas)
@@ -141,3 +150,13 @@ def unhindered(deployment: Deployment, requests: RequestTable) -> NDArray[np.flo
     passes = np.array([curve.time_s(float(tokens)) for tokens in lengths])[where]
     overhead = curve.fixed_overhead_s + curve.overhead_per_token_s * requests.input_tokens
     return requests.arrival_s + passes + overhead
+
+
+def decode_alone(deployment: Deployment, requests: RequestTable) -> NDArray[np.float64]:
+    """Return the time per output token of requests that never share a batch, seconds; NaN where it is one token."""
+    surface = decode_surface(deployment.decode)
+    longest = float(requests.output_tokens.max())
+    context = float(requests.input_tokens.max()) + longest
+    step_s = max(surface.at_context(1.0, context), surface.at_context(1.0, 1.0)) / deployment.decode_derate
+    first_token_s = np.arange(len(requests)) * (2 * longest * step_s)
+    return tpot_s(requests, first_token_s, simulate_decode(deployment, requests, first_token_s, 1))

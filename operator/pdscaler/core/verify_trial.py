@@ -17,9 +17,13 @@ from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
 from pdscaler.core.verify_interval import LEAST_BATCHES, Interval, interval
 from pdscaler.core.verify_scale import Memory
 from pdscaler.core.verify_search import Verdict
+from pdscaler.core.verify_settle import Margin
 
 RESOLUTION = 0.004
 """A half width of this share of the target is as good as certain: the estimate then decides by itself."""
+
+ALONE = 1 << 15
+"""Requests looked at one by one where a target seems beyond every count."""
 
 LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 18
 """Requests of the first block at least, and of any block at most."""
@@ -45,6 +49,9 @@ class Source(Protocol):
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""
 
+    def alone(self, size: int) -> NDArray[np.float64]:
+        """Return the latencies of requests that have a replica to themselves; NaN where a request has none."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -56,6 +63,8 @@ class Run:
     verdict: Verdict = Verdict.UNDECIDED
     estimate: Interval | None = None
     unstable: bool = False
+    empty: bool = False
+    """No request has this latency (answers of one token): it meets any target."""
 
     def values(self) -> NDArray[np.float64]:
         """Return the latencies of the steady state, in order of arrival, block after block."""
@@ -99,14 +108,13 @@ class PoolTrials:
             run.verdict = self._verdict(run)
         return run.verdict
 
-    def look(self, replicas: int) -> Run:
+    def look(self, replicas: int) -> None:
         """Simulate a count for at least one block that counts, whatever it shows."""
         run = self._runs.setdefault(replicas, Run())
-        while not run.unstable and not run.kept and run.requests < MOST_BLOCK:
+        while not (run.unstable or run.empty or run.kept) and run.requests < MOST_BLOCK:
             self._extend(replicas, run)
             if self.target is not None and run.verdict is Verdict.UNDECIDED:
                 run.verdict = self._verdict(run)
-        return run
 
     def statistics(self, replicas: int) -> LatencyStatistics | None:
         """Return every statistic of a count that was simulated long enough; None of another."""
@@ -118,19 +126,25 @@ class PoolTrials:
         values = run.values()
         if not len(values):
             return None
-        quantiles = [statistic.quantile for statistic in Statistic if statistic.quantile is not None]
-        return LatencyStatistics(float(values.mean()), *(float(value) for value in np.quantile(values, quantiles)))
+        return statistics_of(values)
 
-    def run(self, replicas: int) -> Run | None:
-        """Return what is known of a count; None where it was not simulated."""
-        return self._runs.get(replicas)
-
-    def inverse(self, replicas: int) -> float | None:
-        """Return 1 / the target's statistic of a count, 1/s; None where it was not estimated, or the queue grew."""
+    def margin(self, replicas: int) -> Margin:
+        """Return by which share of the target a count stays below it."""
         run = self._runs.get(replicas)
-        if run is None or run.unstable or run.estimate is None:
-            return None
-        return 1 / run.estimate.value_s
+        if run is None or self.target is None or (run.estimate is None and not run.unstable):
+            return Margin(None, None)
+        if run.unstable or run.estimate is None:
+            return Margin(-math.inf, 0.0)
+        target_s = self.target.target_s
+        return Margin(1 - run.estimate.value_s / target_s, run.estimate.half_width_s / target_s)
+
+    def unattainable(self) -> bool:
+        """Whether requests that have a replica to themselves miss the target too."""
+        assert self.target is not None
+        values = self._source.alone(ALONE)
+        self.requests += len(values)
+        values = values[~np.isnan(values)]
+        return len(values) > 0 and one_of(values, self.target.statistic) > self.target.target_s
 
     def spent(self, replicas: int) -> int:
         """Return the requests that a count has cost."""
@@ -175,7 +189,9 @@ class PoolTrials:
         tail = int(STAYS_AT_END * memory.in_flight) if self.pool is Pool.DECODE else 0
         if size == MOST_BLOCK:
             lead, tail = min(lead, size // 2), min(tail, size // 8)
-        if self._overloaded(values[: size - tail], memory):
+        if np.isnan(values).all():
+            run.empty = True
+        elif self._overloaded(values[: size - tail], memory):
             run.unstable = True
         elif lead + tail <= size // 2:
             steady = values[lead : size - tail]
@@ -199,6 +215,8 @@ class PoolTrials:
 
     def _verdict(self, run: Run) -> Verdict:
         assert self.target is not None
+        if run.empty:
+            return Verdict.MEETS
         if run.unstable:
             return Verdict.MISSES
         estimate, target_s = run.estimate, self.target.target_s
@@ -211,3 +229,15 @@ class PoolTrials:
         if estimate.half_width_s <= RESOLUTION * target_s:
             return Verdict.MEETS if estimate.value_s <= target_s else Verdict.MISSES
         return Verdict.UNDECIDED
+
+
+def statistics_of(values: NDArray[np.float64]) -> LatencyStatistics:
+    """Return every statistic of latencies, seconds."""
+    quantiles = [statistic.quantile for statistic in Statistic if statistic.quantile is not None]
+    return LatencyStatistics(float(values.mean()), *(float(value) for value in np.quantile(values, quantiles)))
+
+
+def one_of(values: NDArray[np.float64], statistic: Statistic) -> float:
+    """Return one statistic of latencies, seconds."""
+    quantile = statistic.quantile
+    return float(values.mean() if quantile is None else np.quantile(values, quantile))
