@@ -10,8 +10,7 @@ from pdscaler.api.parse import load_pddeployment
 from pdscaler.cli.output import emit, output_option, terminal_width
 from pdscaler.cli.plantable import plan_table
 from pdscaler.cli.workload import load_of, workload_options
-from pdscaler.core.decision import PoolSizing, Prediction, SizingResult, Verification
-from pdscaler.core.model import UNCORRECTED
+from pdscaler.core.decision import UNCORRECTED, PoolSizing, Prediction, SizingResult, Verification
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import NextChange, next_changes, size
 from pdscaler.core.slo import LatencyStatistics

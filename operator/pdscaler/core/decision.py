@@ -3,6 +3,7 @@
 Imports the standard library and core only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -64,10 +65,13 @@ class PoolSizing:
         Requests per second that one replica serves within the target; 0 where it cannot.
     binding
         What decides ``required``.
-    explanation
-        One line for people: ``queueing: 1 fewer gives 2.07s``.
     limited_by
         What kept ``replicas`` away from ``recommended``.
+    explained
+        Makes ``explanation``.
+    latency_s
+        Makes the target's statistic (the mean without a target), seconds, at another count under the same load;
+        infinite where the queue is unstable, None where no length is known.
     """
 
     required: float
@@ -76,8 +80,14 @@ class PoolSizing:
     utilization: float
     capacity_rps: float
     binding: Binding
-    explanation: str
-    limited_by: tuple[Limit, ...] = ()
+    limited_by: tuple[Limit, ...]
+    explained: Callable[[], str] = field(repr=False, compare=False)
+    latency_s: Callable[[int], float | None] = field(repr=False, compare=False)
+
+    @property
+    def explanation(self) -> str:
+        """One line for people: ``queueing: 1 fewer gives 2.07s``."""
+        return self.explained()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,10 @@ class WhatIf:
     gpus: int
     feasible: bool
     predicted: Prediction
+
+
+UNCORRECTED = PerPool(1.0, 1.0)
+"""Factors on the load that each pool's model sees: the load as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +162,7 @@ class Verification:
     requests: int
     trials: tuple[Trial, ...]
     note: str
-    corrections: PerPool[float] = PerPool(1.0, 1.0)
+    corrections: PerPool[float] = UNCORRECTED
     """Factors on the load that each pool's model sees, with which it gives the settled counts."""
 
 
@@ -164,27 +178,72 @@ class Correction:
         Whether a simulation of this very load, within a few percent, settled the plan.
     """
 
-    factors: PerPool[float] = PerPool(1.0, 1.0)
+    factors: PerPool[float] = UNCORRECTED
     verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class SizingDetails:
+    """What people ask of a sizing answer beyond the counts.
+
+    Parameters
+    ----------
+    what_if
+        One replica more and one fewer of each pool.
+    infeasible_reason
+        One line where not feasible, else empty: ``TPOT 5ms cannot be met: one request alone decodes at 10.9ms …``.
+    """
+
+    what_if: tuple[WhatIf, ...]
+    infeasible_reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SizingResult:
-    """Answer of :func:`pdscaler.core.sizing.size`: the least xPyD under all constraints, and why."""
+    """Answer of :func:`pdscaler.core.sizing.size`: the least xPyD under all constraints, and why.
+
+    Parameters
+    ----------
+    feasible
+        Whether the chosen pair is predicted to meet both objectives.
+    gpus
+        Of the chosen pair.
+    limited_by
+        What limited either pool.
+    pools
+        Of each pool, the need and the count chosen.
+    predicted
+        Latencies of the chosen pair.
+    served_rps
+        Load, requests/s of the given mix, that the pair serves within both objectives, 0 where one cannot be met; None
+        where no length is known.
+    warnings
+        What must be said about the profiles, one line each.
+    details
+        Makes the rest: ``what_if`` and ``infeasible_reason``.
+    verification
+        How simulation settled the plan; None where the answer is the analytic model's alone.
+    """
 
     feasible: bool
     gpus: int
     limited_by: tuple[Limit, ...]
     pools: PerPool[PoolSizing]
     predicted: Prediction
-    what_if: tuple[WhatIf, ...]
-    warnings: tuple[str, ...] = ()
-    infeasible_reason: str = ""
-    """One line for people where not feasible: ``TPOT 5ms cannot be met: one request alone decodes at 10.9ms …``."""
-    served_rps: float | None = None
-    """Load, requests/s of the given mix, that the pair serves within both objectives; None where no length is known."""
+    served_rps: float | None
+    warnings: tuple[str, ...]
+    details: Callable[[], SizingDetails] = field(repr=False, compare=False)
     verification: Verification | None = None
-    """How simulation settled the plan; None where the answer is the analytic model's alone."""
+
+    @property
+    def what_if(self) -> tuple[WhatIf, ...]:
+        """One replica more and one fewer of each pool."""
+        return self.details().what_if
+
+    @property
+    def infeasible_reason(self) -> str:
+        """One line for people where not feasible, else empty."""
+        return self.details().infeasible_reason
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pdscaler.core.curve_notes import length_notes
 from pdscaler.core.curves import DecodeSurface, PrefillCurve, decode_surface, prefill_curve
+from pdscaler.core.decision import UNCORRECTED
 from pdscaler.core.need import PoolModel
 from pdscaler.core.paper import DecodeModel, PrefillModel, batch_limit
 from pdscaler.core.paperpool import PaperPool
@@ -15,9 +16,6 @@ from pdscaler.errors import InvalidInputError
 
 OUTSIDE = 1.01
 """A value within 1 % of the measured range counts as measured."""
-
-UNCORRECTED = PerPool(1.0, 1.0)
-"""The load as it is, for both pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,8 @@ def check_workload(workload: WorkloadStats) -> None:
     rate = workload.arrival_rate_rps
     if not (math.isfinite(rate) and rate >= 0):
         raise InvalidInputError("arrivalRate", f"must be a finite number of at least 0, found {rate}")
+    if not (math.isfinite(workload.arrival_scv) and workload.arrival_scv >= 0):
+        raise InvalidInputError("arrivalScv", f"must be a finite number of at least 0, found {workload.arrival_scv}")
     if not 0 <= workload.prefix_hit_ratio < 1:
         raise InvalidInputError("prefixHitRatio", f"must be at least 0 and below 1, found {workload.prefix_hit_ratio}")
     _check_length(workload.isl, rate, "inputTokens")
@@ -129,8 +129,26 @@ def _check_length(length: LengthStats | None, rate: float, name: str) -> None:
     if length is None:
         if rate > 0:
             raise InvalidInputError(name, "the mean length is needed where requests arrive")
-    elif not (math.isfinite(length.mean_tokens) and length.mean_tokens > 0):
+        return
+    if not (math.isfinite(length.mean_tokens) and length.mean_tokens > 0):
         raise InvalidInputError(name, f"the mean must be above 0, found {length.mean_tokens}")
+    if not (math.isfinite(length.scv) and length.scv >= 0):
+        raise InvalidInputError(f"{name}Scv", f"must be a finite number of at least 0, found {length.scv}")
+    if length.atoms:
+        _check_atoms(length.atoms, f"{name}.atoms")
+
+
+def _check_atoms(atoms: tuple[tuple[float, float], ...], field: str) -> None:
+    before = 0.0
+    for index, (tokens, share) in enumerate(atoms):
+        if not (math.isfinite(tokens) and tokens > before):
+            raise InvalidInputError(f"{field}[{index}]", f"tokens must be above 0 and ascend, found {tokens}")
+        if not 0 <= share <= 1:
+            raise InvalidInputError(f"{field}[{index}]", f"the share must be between 0 and 1, found {share}")
+        before = tokens
+    total = math.fsum(share for _, share in atoms)
+    if not math.isclose(total, 1.0, abs_tol=1e-6):
+        raise InvalidInputError(field, f"the shares must add up to 1, found {total:.6g}")
 
 
 def _prefill_notes(curve: PrefillCurve, tokens: float) -> list[str]:

@@ -201,7 +201,7 @@ def _planned_pool(
     answer, limits = sizing.pools[pool], situation.spec.sizing.limits[pool]
     desired = None if move.desired is None else order.desired
     applied = move.limits if desired is None else order.limits
-    reason = need_text(pool, sizing, workload, situation.spec.sizing.slo, verified=verified)
+    reason = need_text(pool, sizing, workload, verified=verified)
     if desired is None:
         reason = f"{move.blocks[0].message}; {reason}"
     elif desired != answer.recommended:

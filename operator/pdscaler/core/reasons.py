@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterable
 
-from pdscaler.core.decision import Limit, Prediction, SizingResult
+from pdscaler.core.decision import Limit, SizingResult
 from pdscaler.core.explain import LATENCY
 from pdscaler.core.freeze import Block
-from pdscaler.core.pools import PerPool, Pool
-from pdscaler.core.slo import Slo, Statistic
+from pdscaler.core.pools import Pool
 from pdscaler.core.spec import PoolLimits, ScalingRules
 from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.units import format_duration, format_need, format_number
 
 
-def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Slo, *, verified: bool = False) -> str:
+def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, *, verified: bool = False) -> str:
     """Say what the load needs: ``18 requests/s need 2.61 replicas (verified); TTFT at 2 would be 1.9s``."""
     answer = sizing.pools[pool]
     if workload.arrival_rate_rps == 0:
@@ -22,25 +21,16 @@ def need_text(pool: Pool, sizing: SizingResult, workload: WorkloadStats, slo: Sl
     if math.isinf(answer.required):
         return f"{rate}: {answer.explanation}"
     text = f"{rate} need {format_need(answer.required, answer.recommended)} replicas{' (verified)' * verified}"
-    if answer.replicas < answer.recommended:
-        return f"{text}; {_outcome(pool, sizing.predicted, slo, answer.replicas)}"
     if answer.replicas > answer.recommended:
         return text
-    for neighbour in sizing.what_if:
-        counts = PerPool(neighbour.prefill, neighbour.decode)
-        if counts[pool] == answer.replicas - 1:
-            return f"{text}; {_outcome(pool, neighbour.predicted, slo, counts[pool])}"
-    return text
-
-
-def _outcome(pool: Pool, predicted: Prediction, slo: Slo, count: int) -> str:
-    """Say what a count would give: ``TTFT at 2 would be 1.9s``."""
-    target = slo.ttft if pool is Pool.PREFILL else slo.tpot
-    statistic = target.statistic if target is not None else Statistic.MEAN
-    value_s = (predicted.ttft_s if pool is Pool.PREFILL else predicted.tpot_s).of(statistic)
-    if value_s is None or math.isinf(value_s):
-        return f"{count} cannot keep up"
-    return f"{LATENCY[pool]} at {count} would be {format_duration(value_s)}"
+    # What fewer than needed give, or what one fewer would.
+    count = answer.replicas if answer.replicas < answer.recommended else answer.replicas - 1
+    value_s = answer.latency_s(count) if count else None
+    if value_s is None:
+        return text
+    if math.isinf(value_s):
+        return f"{text}; {count} cannot keep up"
+    return f"{text}; {LATENCY[pool]} at {count} would be {format_duration(value_s)}"
 
 
 def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLimits) -> str:

@@ -4,9 +4,19 @@ import math
 from dataclasses import dataclass
 
 from pdscaler.core.choice import Choice, Space, choose, space_of
-from pdscaler.core.decision import Binding, Limit, PoolSizing, Prediction, SizingResult, WhatIf
+from pdscaler.core.decision import (
+    UNCORRECTED,
+    Binding,
+    Limit,
+    PoolSizing,
+    Prediction,
+    SizingDetails,
+    SizingResult,
+    WhatIf,
+)
 from pdscaler.core.explain import explain, infeasible_reason, served_rps
-from pdscaler.core.model import UNCORRECTED, Models, build_models
+from pdscaler.core.later import Later
+from pdscaler.core.model import Models, build_models
 from pdscaler.core.need import Need, PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics
@@ -75,24 +85,26 @@ def answer(models: Models, space: Space) -> SizingResult:
     needs = pools.map(lambda model: model.need())
     choice = _choice(pools, needs.map(lambda need: need.recommended), space)
     answers = PerPool(*(_pool_sizing(pool, pools[pool], needs[pool], space, choice) for pool in Pool))
-    idle = pools.prefill.rate_rps == 0
-    feasible = idle or _feasible(needs, choice.replicas)
+    feasible = _feasible(pools, needs, choice.replicas)
     return SizingResult(
         feasible=feasible,
         gpus=space.cost(choice.replicas),
         limited_by=_all_limits(answers),
         pools=answers,
         predicted=_prediction(pools, choice.replicas),
-        what_if=tuple(
-            WhatIf(
-                pair.prefill, pair.decode, space.cost(pair), idle or _feasible(needs, pair), _prediction(pools, pair)
-            )
-            for pair in _neighbours(choice.replicas)
-        ),
-        warnings=models.warnings,
-        infeasible_reason="" if feasible else infeasible_reason(pools, space, needs, choice),
         served_rps=served_rps(pools, choice.replicas),
+        warnings=models.warnings,
+        details=Later(lambda: _details(models, space, needs, choice, feasible=feasible)),
     )
+
+
+def _details(models: Models, space: Space, needs: PerPool[Need], choice: Choice, *, feasible: bool) -> SizingDetails:
+    pools = models.pools
+    neighbours = (
+        WhatIf(pair.prefill, pair.decode, space.cost(pair), _feasible(pools, needs, pair), _prediction(pools, pair))
+        for pair in _neighbours(choice.replicas)
+    )
+    return SizingDetails(tuple(neighbours), "" if feasible else infeasible_reason(pools, space, needs, choice))
 
 
 def predict(
@@ -203,13 +215,17 @@ def _pool_sizing(pool: Pool, model: PoolModel, need: Need, space: Space, choice:
         utilization=need.required / replicas,
         capacity_rps=model.largest_load(replicas) / replicas if model.attainable else 0.0,
         binding=Binding.MIN_REPLICAS if by_minimum else model.binding(need.recommended),
-        explanation=explain(pool, model, need, replicas, limited),
         limited_by=limited if model.attainable or idle else (*limited, Limit.SERVICE_TIME_EXCEEDS_SLO),
+        explained=Later(lambda: explain(pool, model, need, replicas, limited)),
+        latency_s=model.value_s,
     )
 
 
-def _feasible(needs: PerPool[Need], pair: PerPool[int]) -> bool:
-    return all(math.isfinite(need.required) and pair[pool] >= need.recommended for pool, need in needs.items())
+def _feasible(models: PerPool[PoolModel], needs: PerPool[Need], pair: PerPool[int]) -> bool:
+    """Whether a pair serves the load within both objectives; nothing that arrives is served by any."""
+    return models.prefill.rate_rps == 0 or all(
+        math.isfinite(need.required) and pair[pool] >= need.recommended for pool, need in needs.items()
+    )
 
 
 def _prediction(models: PerPool[PoolModel], pair: PerPool[int]) -> Prediction:
@@ -237,11 +253,16 @@ def _idle(space: Space) -> SizingResult:
                 utilization=0.0,
                 capacity_rps=math.inf,
                 binding=Binding.MIN_REPLICAS,
-                explanation="nothing arrives: the minimum",
                 limited_by=choice.limited_by[pool],
+                explained=lambda: "nothing arrives: the minimum",
+                latency_s=lambda _: None,
             )
             for pool in Pool
         )
+    )
+    neighbours = tuple(
+        WhatIf(pair.prefill, pair.decode, space.cost(pair), feasible=True, predicted=unknown)
+        for pair in _neighbours(choice.replicas)
     )
     return SizingResult(
         feasible=True,
@@ -249,8 +270,7 @@ def _idle(space: Space) -> SizingResult:
         limited_by=_all_limits(pools),
         pools=pools,
         predicted=unknown,
-        what_if=tuple(
-            WhatIf(pair.prefill, pair.decode, space.cost(pair), feasible=True, predicted=unknown)
-            for pair in _neighbours(choice.replicas)
-        ),
+        served_rps=None,
+        warnings=(),
+        details=lambda: SizingDetails(neighbours, ""),
     )
