@@ -135,13 +135,13 @@ def space_of(limits: PerPool[PoolLimits], constraints: Constraints) -> Space:
         If bounds contradict each other, or no pair at all meets the constraints.
     """
     for pool, limit in limits.items():
-        if limit.min_replicas < 1:
+        if not limit.min_replicas >= 1:
             raise InvalidInputError(f"spec.{pool}.minReplicas", f"must be at least 1, found {limit.min_replicas}")
-        if limit.max_replicas < limit.min_replicas:
+        if not limit.max_replicas >= limit.min_replicas:
             raise InvalidInputError(
                 f"spec.{pool}.maxReplicas", f"{limit.max_replicas} is less than minReplicas {limit.min_replicas}"
             )
-        if limit.gpus_per_replica < 1:
+        if not limit.gpus_per_replica >= 1:
             raise InvalidInputError(
                 f"spec.{pool}.gpusPerReplica", f"must be at least 1, found {limit.gpus_per_replica}"
             )

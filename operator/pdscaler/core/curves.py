@@ -180,6 +180,7 @@ def prefill_curve(profile: PrefillProfile) -> PrefillCurve:
     0.5
     """
     fixed_s = _non_negative(profile.overhead.fixed_s, f"{_PREFILL}.overhead.fixed")
+    _positive(profile.max_batched_tokens, f"{_PREFILL}.maxBatchedTokens")
     per_token_s = _non_negative(profile.overhead.per_thousand_tokens_s, f"{_PREFILL}.overhead.perThousandTokens") / 1000
     if profile.max_throughput is not None:
         if profile.points:
