@@ -1,4 +1,4 @@
-"""All that issue 4 calls bad input, as a command and as the Python API: one clear line, a typed error with its field."""
+"""All that issue 4 calls bad input, by command and by Python API: one clear line, a typed error that names its field."""
 
 import copy
 import json
@@ -133,7 +133,7 @@ class TestTraces:
         ("name", "lines", "where", "words"),
         [
             ("t.csv", ["0,100,10", "1,100,10", "2,abc,10", "3,100,10"], "line 4", 'input_tokens is "abc"'),
-            ("t.csv", ["0,100,10", "1,100"], "line 3", "output_tokens is missing"),
+            ("t.csv", ["0,100,10", "1,100"], "line 3", "has 2 values, the header has 3"),
             ("t.csv", ["0,100,10", "soon,100,10"], "line 3", 'arrival_s is "soon"'),
             ("t.csv", ["0,100,10", "1,-7,10"], "line 3", 'input_tokens is "-7"'),
             ("t.csv", ["nan,100,10"], "line 2", 'arrival_s is "nan"'),
