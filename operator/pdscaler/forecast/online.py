@@ -1,0 +1,191 @@
+"""One method, learned on line: what it expects, how far peaks lie above, what that would have cost. numpy only.
+
+The expectation of a method is blended with two things that bursty load needs, in shares that a fit chooses:
+base = (1 − w)·max(expected peak, recent peak where remembered) + w·running mean. Load that comes back to its mean gets
+w > 0: while it is quiet its next burst is not a multiple of nothing. Load that bursts to one height again and again
+gets the memory of its recent peak. Steady load gets neither.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.forecast.method import Carry, Grid, Model
+from pdscaler.forecast.quantiles import Ratios, pinball, pinball_losses
+
+Array = NDArray[np.float64]
+
+MEAN_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+MUST_GAIN = 0.02
+"""A blend is taken only where it makes the loss smaller by this share than the plain expectation."""
+
+LEAST_OBSERVATIONS = 2.0
+"""Independent peaks before a blend is fitted."""
+
+BLOCKS = 24
+"""A back-test learns the ratios anew so many times over the window; each block is judged by the ratios before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Shares of a base.
+
+    Parameters
+    ----------
+    mean_share
+        w, of the running mean.
+    remembers
+        Whether the recent peak counts as expected.
+    """
+
+    mean_share: float = 0.0
+    remembers: bool = False
+
+    def base(self, point: float, recent_peak: float, running_mean: float) -> float:
+        """Return the blended expectation; NaN where the point is."""
+        if self.remembers and recent_peak > point:
+            point = recent_peak
+        return point + self.mean_share * (running_mean - point) if self.mean_share else point
+
+    def bases(self, points: Array, recent_peaks: Array, running_means: Array) -> Array:
+        """Return :meth:`base` of arrays."""
+        if self.remembers:
+            points = np.where(np.isnan(points), points, np.fmax(points, recent_peaks))
+        return points + self.mean_share * (running_means - points) if self.mean_share else points
+
+    @property
+    def text(self) -> str:
+        """The shares in a few words; empty where the blend is the plain expectation."""
+        parts = (["the recent peak"] if self.remembers else []) + (
+            [f"{self.mean_share:.0%} of the running mean"] if self.mean_share else []
+        )
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What blends take beside the expectation, at one sample."""
+
+    recent_peak: float
+    running_mean: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One method at one sample.
+
+    Parameters
+    ----------
+    model
+        The fitted method.
+    carry
+        What it goes on with.
+    blend
+        How its expectation is blended.
+    ratios
+        Peaks over bases, so far.
+    loss
+        Discounted pinball loss of what it forecast.
+    base
+        The blended expectation now; NaN where the method has no answer.
+    forecast
+        The quantile of the peak now, requests/s; NaN likewise.
+    """
+
+    model: Model
+    carry: Carry
+    blend: Blend
+    ratios: Ratios
+    loss: float
+    base: float
+    forecast: float
+
+    def scored(self, peak: float, base: float, loss: float, decay: float) -> "Track":
+        """Return the track after the peak that followed a base of one horizon ago is known."""
+        return replace(self, ratios=self.ratios.added(peak, base), loss=self.loss * decay + loss)
+
+
+def fresh_track(model: Model, grid: Grid) -> Track:
+    """Return a method that has seen nothing."""
+    nothing = np.empty(0)
+    ratios = Ratios(nothing, nothing, grid.horizon_steps, grid.horizon_s)
+    return Track(model, (), Blend(), ratios, 0.0, math.nan, math.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsal:
+    """A method over the whole window: its track at the end, and what it would have forecast at every sample."""
+
+    track: Track
+    bases: Array
+    forecasts: Array
+
+
+def rehearse(
+    model: Model, replayed: tuple[Array, Carry], peaks: Array, context: tuple[Array, Array], grid: Grid
+) -> Rehearsal:
+    """Learn blend and ratios of a method over a window, and forecast every sample of it from what was known then.
+
+    Parameters
+    ----------
+    model, replayed
+        The method; its expectations over the window, and what it goes on with.
+    peaks
+        What followed every sample; NaN where unknown.
+    context
+        Recent peaks and running means.
+    grid
+        Horizon and quantile.
+
+    Notes
+    -----
+    The shares of the blend (two numbers) and the parameters of the method (up to three) are those of the whole window;
+    the ratios, which decide how far up a quantile lies, are learned forwards, block by block.
+    """
+    points, carry = replayed
+    blend = _fitted_blend(points, peaks, context, grid)
+    bases = blend.bases(points, *context)
+    size, horizon = bases.size, grid.horizon_steps
+    forecasts = np.full(size, np.nan)
+    edges = np.linspace(0, size, min(BLOCKS, max(1, size)) + 1).astype(int).tolist()
+    for start, end in pairwise(edges):
+        known = max(0, start - horizon + 1)
+        ratios = Ratios.of(peaks[:known], bases[:known], horizon, grid.horizon_s)
+        forecasts[start:end] = bases[start:end] * ratios.quantile(grid.quantile)
+    ratios = Ratios.of(peaks, bases, horizon, grid.horizon_s)
+    base = float(bases[-1]) if size else math.nan
+    track = Track(model, carry, blend, ratios, 0.0, base, base * ratios.quantile(grid.quantile))
+    return Rehearsal(track, bases, forecasts)
+
+
+def _fitted_blend(points: Array, peaks: Array, context: tuple[Array, Array], grid: Grid) -> Blend:
+    pairs = int((~np.isnan(peaks) & ~np.isnan(points)).sum())
+    if pairs < LEAST_OBSERVATIONS * grid.horizon_steps:
+        return Blend()
+    best, least = Blend(), math.inf
+    for remembers in (False, True):
+        for share in MEAN_SHARES:
+            if remembers and share == 1.0:
+                continue
+            blend = Blend(share, remembers)
+            bases = blend.bases(points, *context)
+            ratio = Ratios.of(peaks, bases, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)
+            losses = pinball_losses(peaks, bases * ratio, grid.quantile)
+            usable = ~np.isnan(losses)
+            if not usable.any():
+                continue
+            loss = float(losses[usable].mean())
+            if loss < least * (1.0 - MUST_GAIN) or (least == math.inf and math.isfinite(loss)):
+                best, least = blend, loss
+    return best
+
+
+def loss_of(peak: float, forecast: float, fallback: float, quantile: float) -> float:
+    """Return what a forecast cost; where a method had none, what the fallback cost in its place; 0 where unknown."""
+    used = fallback if math.isnan(forecast) else forecast
+    if math.isnan(peak) or math.isnan(used):
+        return 0.0
+    return pinball(peak, used, quantile)

@@ -1,0 +1,154 @@
+"""Quantiles of (peak over the horizon / what was expected), learned from the last hours. Imports numpy, scipy.special.
+
+The quantile is weighted with what was expected, since that is what minimises the pinball loss of expectation × ratio
+(the loss of a product b·R is b times the loss of R at y/b), and since attainment counts requests, not minutes: a wrong
+ratio in a quiet minute concerns few.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PRIOR_SPREAD_PER_MINUTE = 0.1
+"""Before anything is known: the peak within h minutes is log-normal with this spread times √h."""
+
+PRIOR_SPREAD_MOST = 0.35
+PRIOR_HORIZONS = 2.0
+"""The prior counts as much as so many horizons of history."""
+
+WIDEST = 1.5
+"""Student's factor is not taken above this: of a handful of peaks the prior says more."""
+
+
+def pinball(value: float, forecast: float, quantile: float) -> float:
+    """Return the pinball (quantile) loss: q per unit that is missing, 1 − q per unit too much.
+
+    Examples
+    --------
+    >>> pinball(12.0, 10.0, 0.9), round(pinball(8.0, 10.0, 0.9), 9)
+    (1.8, 0.2)
+    """
+    missing = value - forecast
+    return quantile * missing if missing > 0 else (quantile - 1.0) * missing
+
+
+def pinball_losses(values: Array, forecasts: Array, quantile: float) -> Array:
+    """Return :func:`pinball` of arrays; NaN where either is unknown."""
+    missing = values - forecasts
+    return np.where(missing > 0, quantile * missing, (quantile - 1.0) * missing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratios:
+    """Ratios of seen peaks to expectations, ascending, with their weights.
+
+    Parameters
+    ----------
+    ratios, weights
+        Of one length; the ratios ascend.
+    horizon_steps
+        Samples per horizon: neighbouring peaks share most of their horizon, so that so many samples are about one
+        independent observation.
+    horizon_s
+        Seconds, for the prior.
+    """
+
+    ratios: Array
+    weights: Array
+    horizon_steps: int
+    horizon_s: float
+
+    @classmethod
+    def of(cls, peaks: Array, expected: Array, horizon_steps: int, horizon_s: float) -> "Ratios":
+        """Pair peaks with what was expected of them; pairs with an unknown or nothing expected are left out."""
+        usable = ~np.isnan(peaks) & (expected > 0) & np.isfinite(expected)
+        weights = expected[usable]
+        with np.errstate(over="ignore"):
+            ratios = peaks[usable] / weights
+        finite = np.isfinite(ratios)
+        ratios, weights = ratios[finite], weights[finite]
+        order = np.argsort(ratios, kind="stable")
+        return cls(ratios[order], weights[order], horizon_steps, horizon_s)
+
+    def __len__(self) -> int:
+        return self.ratios.size
+
+    @property
+    def observations(self) -> float:
+        """About how many independent peaks have been seen."""
+        return self.ratios.size / self.horizon_steps
+
+    def added(self, peak: float, expected: float) -> "Ratios":
+        """Return the ratios with one pair more."""
+        if not (peak >= 0 and 0 < expected < math.inf) or not math.isfinite(peak / expected):
+            return self
+        ratio = peak / expected
+        index = int(self.ratios.searchsorted(ratio, side="right"))
+        return Ratios(
+            _inserted(self.ratios, index, ratio),
+            _inserted(self.weights, index, expected),
+            self.horizon_steps,
+            self.horizon_s,
+        )
+
+    def seen(self, quantile: float) -> float:
+        """Return the weighted empirical quantile; NaN of nothing."""
+        if not self.ratios.size:
+            return math.nan
+        weights = self.weights.cumsum()
+        index = int(weights.searchsorted(quantile * weights[-1]))
+        return float(self.ratios[min(index, self.ratios.size - 1)])
+
+    def quantile(self, quantile: float) -> float:
+        """Return the ratio that a peak stays below with probability ``quantile``.
+
+        The empirical quantile; what it is above the median is widened by Student's t over the normal quantile, for the
+        few independent peaks that a short history has; and it is mixed with a prior that is gone after an hour or so.
+
+        Notes
+        -----
+        It never falls as the quantile rises, whatever the history.
+        """
+        prior = self._prior(quantile)
+        observations = self.observations
+        if observations <= 0:
+            return prior
+        median, upper = self.seen(0.5), self.seen(quantile)
+        if quantile > 0.5:
+            upper = median + (upper - median) * student_factor(quantile, observations)
+        share = observations / (observations + PRIOR_HORIZONS)
+        return share * upper + (1.0 - share) * prior
+
+    def _prior(self, quantile: float) -> float:
+        from scipy.special import ndtri
+
+        spread = min(PRIOR_SPREAD_MOST, PRIOR_SPREAD_PER_MINUTE * math.sqrt(self.horizon_s / 60.0))
+        return math.exp(spread * max(0.0, float(ndtri(quantile))))
+
+
+def student_factor(quantile: float, observations: float) -> float:
+    """Return how much further out the quantile lies when the spread is known from so few observations.
+
+    Student's t quantile with observations − 1 degrees of freedom over the normal one, at most :data:`WIDEST`. It does
+    not fall as the quantile rises.
+
+    Examples
+    --------
+    >>> round(student_factor(0.95, 6.0), 3), round(student_factor(0.95, 200.0), 3)
+    (1.225, 1.005)
+    """
+    from scipy.special import ndtri, stdtrit
+
+    return min(WIDEST, float(stdtrit(max(1.0, observations - 1.0), quantile)) / float(ndtri(quantile)))
+
+
+def _inserted(values: Array, index: int, value: float) -> Array:
+    result = np.empty(values.size + 1)
+    result[:index] = values[:index]
+    result[index] = value
+    result[index + 1 :] = values[index:]
+    return result

@@ -1,0 +1,199 @@
+"""What repeats: a period found in the data, and its robust profile. May import numpy only.
+
+A period is found by autocorrelation: the first peak after the first zero crossing, or rather the highest of its kind,
+that chance does not explain (Bartlett's limit). The profile at a point of time is the median of the same phase of the
+periods before it, each divided by its period's mean; it scales the level of now:
+expected peak = level now × (highest profile within the horizon / profile now). So a forecast of the past never uses
+what came after it, and a back-test of it is honest.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.forecast.method import Carry, Method, Sample, Window
+
+Array = NDArray[np.float64]
+
+DAY_S, WEEK_S = 86_400.0, 604_800.0
+MOST_PERIODS = 5
+"""The profile is the median over so many periods at most: habits change."""
+
+LEAST_CORRELATION = 0.3
+"""A period that explains less than this of the variation is not worth following."""
+
+LEAST_GROWTH, MOST_GROWTH = 0.5, 5.0
+"""The ratio of two profile values is kept within this."""
+
+_SNAP = 0.04
+_SIGNIFICANT = 3.0
+_LEAST_BINS = 24
+_LONGER_BY = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seasonal:
+    """Growth that the profile promises, laid out for the time until the next fit.
+
+    Parameters
+    ----------
+    period_s
+        The period found.
+    correlation
+        Autocorrelation at the period.
+    bin_s, first_s
+        Length of the profile's bins and the end of its first one.
+    profile
+        Profile per bin, around 1; NaN where unknown.
+    horizon_s
+        How far is looked ahead.
+    """
+
+    period_s: float
+    correlation: float
+    bin_s: float
+    first_s: float
+    profile: Array
+    horizon_s: float
+    method: Method = field(default=Method.SEASONAL, init=False)
+
+    @property
+    def text(self) -> str:
+        """The period and how clear it is."""
+        return f"period {self.period_s / 3600:.3g} h, autocorrelation {self.correlation:.2f}"
+
+    def replay(self, window: Window) -> tuple[Array, Carry]:
+        """Scale every level of the window by the growth promised then."""
+        step_s = window.grid.step_s
+        times = window.end_s - step_s * np.arange(len(window) - 1, -1, -1)
+        growth = np.array([self.growth(at_s) for at_s in times.tolist()])
+        return window.level_rps * growth, ()
+
+    def step(self, carry: Carry, sample: Sample) -> tuple[Carry, float]:
+        """Scale the level by the growth promised now."""
+        return carry, sample.level_rps * self.growth(sample.at_s)
+
+    def growth(self, at_s: float) -> float:
+        """Return the highest profile within the horizon over the profile now, within bounds; NaN where unknown."""
+        now = math.ceil((at_s - self.first_s) / self.bin_s - 1e-9)
+        end = math.ceil((at_s + self.horizon_s - self.first_s) / self.bin_s - 1e-9)
+        if now < 0 or end >= self.profile.size:
+            return math.nan
+        here = float(self.profile[now])
+        highest = float(self.profile[now : end + 1].max())
+        if not here > 0 or math.isnan(highest):
+            return math.nan
+        return min(MOST_GROWTH, max(LEAST_GROWTH, highest / here))
+
+
+def fit_seasonal(window: Window, ahead_s: float) -> Seasonal | None:
+    """Find the period and lay out the profile over the window and ``ahead_s`` seconds more; None without a period.
+
+    Parameters
+    ----------
+    window
+        Its ``coarse`` history holds the periods.
+    ahead_s
+        Time until the next fit. A period must be longer than it and the horizon together, so that the profile of the
+        time ahead is known today.
+    """
+    coarse = window.coarse
+    shortest_s = ahead_s + window.grid.horizon_s + 2 * coarse.step_s
+    found = find_period(coarse.rate_rps, coarse.step_s, shortest_s)
+    if found is None:
+        return None
+    period_s, correlation = found
+    ahead = math.ceil((ahead_s + window.grid.horizon_s) / coarse.step_s) + 1
+    behind = math.ceil(len(window) * window.grid.step_s / coarse.step_s) + 1
+    profile = seasonal_profile(coarse.rate_rps, round(period_s / coarse.step_s), behind, ahead)
+    first_s = coarse.end_s + (ahead - profile.size + 1) * coarse.step_s
+    if np.isnan(profile).all():
+        return None
+    return Seasonal(period_s, correlation, coarse.step_s, first_s, profile, window.grid.horizon_s)
+
+
+def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[float, float] | None:
+    """Return the period of a series, seconds, and the autocorrelation there; None where chance explains it.
+
+    Parameters
+    ----------
+    rate_rps
+        Evenly spaced values; NaN in gaps, which are bridged for the search only.
+    step_s
+        Their distance.
+    shortest_s
+        Shorter periods are not looked for. The longest is half of the data.
+
+    Notes
+    -----
+    The straight trend is taken out first. A lag counts if its autocorrelation is a local maximum after the first zero
+    crossing, at least :data:`LEAST_CORRELATION` and three standard errors by Bartlett's formula, of correlations
+    before the first zero crossing. The first such lag that is within 0.05 of the highest one is the period (its
+    multiples correlate as well); a day or a week within 4 % is taken as exactly that; a week must beat the day.
+    """
+    known = ~np.isnan(rate_rps)
+    first, last = (int(known.argmax()), rate_rps.size - int(known[::-1].argmax())) if known.any() else (0, 0)
+    size = last - first
+    if size < _LEAST_BINS or known[first:last].mean() < 0.5:
+        return None
+    index = np.arange(size, dtype=np.float64)
+    values = np.interp(index, index[known[first:last]], rate_rps[first:last][known[first:last]])
+    values = values - np.polyval(np.polyfit(index, values, 1), index)
+    power = float(values @ values)
+    if not power > 1e-12 * max(1e-300, float(np.nansum(rate_rps * rate_rps))):
+        return None
+    spectrum = np.fft.rfft(values, 2 * size)
+    overlap = np.maximum(1.0, size - index)
+    # Over the overlap, so that long lags are not biased towards 0.
+    correlation = np.fft.irfft(spectrum * np.conj(spectrum))[:size] / power * size / overlap
+    crossing = int(np.argmax(correlation <= 0)) if (correlation <= 0).any() else size
+    error = math.sqrt((1.0 + 2.0 * float((correlation[1:crossing] ** 2).sum())) / size)
+    least = max(LEAST_CORRELATION, _SIGNIFICANT * error)
+    lags = np.arange(max(crossing, math.ceil(shortest_s / step_s), 1), size // 2 + 1)
+    lags = lags[lags + 1 < size]
+    if not lags.size:
+        return None
+    at, before, after = correlation[lags], correlation[lags - 1], correlation[lags + 1]
+    peaks = lags[(at >= before) & (at >= after) & (at >= least)]
+    if not peaks.size:
+        return None
+    highest = float(correlation[peaks].max())
+    lag = int(peaks[correlation[peaks] >= highest - _LONGER_BY][0])
+    for known_s in (DAY_S, WEEK_S):
+        exact = round(known_s / step_s)
+        if abs(lag - exact) <= _SNAP * exact and exact <= size // 2:
+            return known_s, float(correlation[exact])
+    return lag * step_s, float(correlation[lag])
+
+
+def seasonal_profile(rate_rps: Array, period: int, behind: int, ahead: int) -> Array:
+    """Return the profile of the last ``behind`` bins and of ``ahead`` bins to come; around 1, NaN where unknown.
+
+    At every bin: the median, over the periods before it, of its phase's value divided by that period's mean.
+    """
+    size = rate_rps.size
+    behind = min(behind, size)
+    bins = np.arange(size - behind, size + ahead)
+    cumulated = np.concatenate([[0.0], np.cumsum(np.nan_to_num(rate_rps))])
+    counted = np.concatenate([[0], np.cumsum(~np.isnan(rate_rps))])
+    rows = np.full((MOST_PERIODS, bins.size), np.nan)
+    for number in range(1, MOST_PERIODS + 1):
+        source = bins - number * period
+        inside = (source >= 0) & (source < size)
+        if not inside.any():
+            break
+        # The mean of the period around the source, as far as it lies before the bin whose profile this is.
+        start = np.clip(source - period // 2, 0, size)
+        end = np.clip(np.minimum(source + period - period // 2, bins), 0, size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = (cumulated[end] - cumulated[start]) / (counted[end] - counted[start])
+            value = rate_rps[np.clip(source, 0, size - 1)] / mean
+        rows[number - 1] = np.where(inside & np.isfinite(value), value, np.nan)
+    seen = ~np.isnan(rows)
+    profile = np.full(bins.size, np.nan)
+    some = seen.any(axis=0)
+    if some.any():
+        profile[some] = np.nanmedian(rows[:, some], axis=0)
+    return profile
