@@ -20,6 +20,7 @@ Accuracy: see :func:`decode_law`.
 
 import math
 from bisect import bisect_right
+from itertools import accumulate
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -90,11 +91,11 @@ class DecodeLaw:
         def alone_s(deviations: float) -> float:
             return grid.step_s(ALONE, math.exp(middle + spread * deviations)) / derate
 
-        # Gauss-Hermite with three points for the mean; the step time grows with the context, so quantiles map.
+        # Gauss and Hermite with three points for the mean. Percentiles map, as the step time grows with the context;
+        # where noise makes it fall, the greatest so far stands, so that a stricter percentile is never smaller.
         mean_s = (4 * alone_s(0.0) + alone_s(-math.sqrt(3)) + alone_s(math.sqrt(3))) / 6
-        self._idle = {Statistic.MEAN: mean_s} | {
-            statistic: alone_s(deviations) for statistic, deviations in _NORMAL_QUANTILES.items()
-        }
+        quantiles_s = accumulate(map(alone_s, _NORMAL_QUANTILES.values()), max)
+        self._idle = {Statistic.MEAN: mean_s} | dict(zip(_NORMAL_QUANTILES, quantiles_s, strict=True))
         self._own = {statistic: max(0.0, value - mean_s) for statistic, value in self._idle.items()}
 
     def idle_s(self, statistic: Statistic) -> float:
