@@ -1,9 +1,9 @@
 """The answer of now: quantile, guards, fallback, lengths, and the words for it. Pure; may import core only."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
-from pdscaler.core.plan import Forecaster
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
 from pdscaler.forecast.dispersion import index_of_dispersion, widening
@@ -71,8 +71,10 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
     )
 
 
-def forecaster_of(state: ForecastState, quantile: float | None = None) -> Forecaster:
-    """Return the state as what ``plan`` takes: from the observed workload to the one to size for.
+def forecaster_of(
+    state: ForecastState, quantile: float | None = None
+) -> Callable[[WorkloadStats, float], WorkloadStats]:
+    """Return the state as a ``core.plan.Forecaster``: from the observed workload to the one to size for.
 
     Parameters
     ----------

@@ -30,8 +30,9 @@ def pooled(values: Array) -> tuple[Pooled | None, Pooled | None]:
 
     Examples
     --------
-    >>> pooled(np.array([[1.0, 3.0], [100.0, 200.0], [0.0, 0.0], [50.0, 50.0], [1.0, 1.0]]))[0]
-    Pooled(mean_tokens=175.0, scv=0.061224489795918366)
+    >>> isl, osl = pooled(np.array([[1.0, 3.0], [100.0, 200.0], [0.0, 0.0], [50.0, 50.0], [1.0, 1.0]]))
+    >>> isl.mean_tokens, round(isl.scv, 4), osl
+    (175.0, 0.0612, Pooled(mean_tokens=50.0, scv=1.0))
     """
     isl, osl = (_pooled(values[Row.RATE], values[mean], values[scv]) for mean, scv in _LENGTHS)
     return isl, osl
