@@ -1,4 +1,4 @@
-"""All that issue 4 calls bad input, by command and by Python API: one clear line, a typed error that names its field."""
+"""All that issue 4 calls bad input, by command and by Python API: one clear line, a typed error naming its field."""
 
 import copy
 import json
