@@ -9,13 +9,13 @@ from pdscaler.api.convert import to_sizing_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.cli.output import emit, output_option, terminal_width
 from pdscaler.cli.plantable import plan_table
+from pdscaler.cli.traceplan import plan_load
 from pdscaler.cli.workload import load_of, workload_options
 from pdscaler.core.decision import UNCORRECTED, PoolSizing, Prediction, SizingResult, Verification
 from pdscaler.core.pools import PerPool
-from pdscaler.core.sizing import NextChange, next_changes, size
+from pdscaler.core.sizing import NextChange, next_changes
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import SizingModel
-from pdscaler.core.verify import verify
 from pdscaler.errors import InvalidInputError
 
 SLO_CANNOT_BE_MET = 3
@@ -44,13 +44,13 @@ def plan(ctx: click.Context, /, file: Path, output: str, verified: bool | None, 
     if verified is None:
         verified = spec.model is SizingModel.AUTO
     try:
-        result = (verify if verified else size)(spec, load.workload)
+        result, how = plan_load(spec, load, verified)
     except InvalidInputError as error:
         # What only the core checks is a field of the file too; a figure's own name says where it was given.
         raise error.with_source(str(file)) if error.field.startswith("spec.") else error from None
     corrections = UNCORRECTED if result.verification is None else result.verification.corrections
     changes = next_changes(spec, load.workload, result, corrections)
-    notes = (*load.notes, *_model_notes(spec.model, workload), *result.warnings)
+    notes = (*load.notes, *how, *_model_notes(spec.model, workload), *result.warnings)
     document = plan_document(resource.metadata.name, result, changes, notes)
     emit(document, output, lambda: plan_table(spec, load.workload, result, changes, notes, width=terminal_width()))
     if not result.feasible:

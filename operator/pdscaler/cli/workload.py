@@ -12,6 +12,7 @@ from pdscaler.errors import InvalidInputError
 from pdscaler.units import format_number
 
 if TYPE_CHECKING:
+    from pdscaler.core.simulation.requests import RequestTable
     from pdscaler.simulator.traces import Trace
 
 PEAK_WINDOW_S = 60.0
@@ -52,6 +53,8 @@ class Load:
 
     workload: WorkloadStats
     notes: tuple[str, ...] = ()
+    requests: "RequestTable | None" = None
+    """Every request, where they were recorded; the workload is then that of the busiest minute."""
 
 
 def workload_options(function: Any) -> Any:
@@ -111,6 +114,7 @@ def load_of(options: dict[str, Any]) -> Load:
 def _trace_load(path: Path, rate_scale: float | None) -> Load:
     import numpy as np
 
+    from pdscaler.core.simulation.requests import RequestTable
     from pdscaler.simulator.traces import read_trace, scale_trace, trace_workload
 
     trace = read_trace(path)
@@ -119,9 +123,8 @@ def _trace_load(path: Path, rate_scale: float | None) -> Load:
     whole = trace_workload(trace)
     peak_rps, window_s = peak_rate(trace)
     note = (
-        f"sized for the busiest {format_number(window_s)} s of {len(trace)} requests ({format_number(peak_rps)} "
-        f"requests/s, mean {format_number(whole.arrival_rate_rps)}) at the trace's mean lengths, by formula: no "
-        "request was replayed"
+        f"the load is that of the busiest {format_number(window_s)} s of {len(trace)} requests "
+        f"({format_number(peak_rps)} requests/s, mean {format_number(whole.arrival_rate_rps)})"
     )
     workload = WorkloadStats(
         arrival_rate_rps=peak_rps,
@@ -131,7 +134,8 @@ def _trace_load(path: Path, rate_scale: float | None) -> Load:
         arrival_scv=1.0,
         prefix_hit_ratio=whole.prefix_hit_ratio,
     )
-    return Load(workload, (*trace.notes, note))
+    requests = RequestTable(trace.arrival_s, trace.input_tokens, trace.output_tokens, trace.prefix_hit_tokens)
+    return Load(workload, (*trace.notes, note), requests)
 
 
 def peak_rate(trace: "Trace") -> tuple[float, float]:

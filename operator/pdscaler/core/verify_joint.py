@@ -53,7 +53,7 @@ def settle_plan(
     simulated = PerPool(
         *(simulated_pool(corrected.pools[pool], found, chosen[pool]) for pool, found in settled.items())
     )
-    result = answer(Models(PerPool(simulated.prefill, simulated.decode), corrected.warnings), space)
+    result = answer(Models(PerPool(simulated.prefill, simulated.decode), corrected.notes), space)
     return replace(result, verification=verification_of(settled, chosen, corrections, budget_requests))
 
 

@@ -102,6 +102,7 @@ def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
     A trial may first take half of what is left, so that its neighbours can be looked at too. Then the count just below
     the answer, if undecided, gets all the rest: should it meet the target after all, the search goes on below it.
     """
+    simulable = ceiling <= MOST_REPLICAS
     ceiling = min(ceiling, MOST_REPLICAS)
 
     def judge(replicas: int) -> Verdict:
@@ -119,4 +120,4 @@ def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
             found = Found(found.replicas, settled=True)
         else:
             found = least_count(judge, undecided, 1, undecided)
-    return Settled(trials, found.replicas, found.settled)
+    return Settled(trials, found.replicas, found.settled and (simulable or found.replicas is not None))

@@ -64,8 +64,8 @@ def verify_trace(
         If the spec, the workload or the trace holds what cannot be.
     """
     from pdscaler.core.simulation.run import deployment_of, simulate_decode, simulate_prefill, tpot_s
-    from pdscaler.core.verify_source import decode_alone, unhindered
     from pdscaler.core.verify_source import MOST_REPLICAS as MOST_PREFILL
+    from pdscaler.core.verify_source import decode_alone, unhindered
 
     deployment = deployment_of(spec)
 
