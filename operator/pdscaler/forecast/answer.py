@@ -49,7 +49,7 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
         return _nothing(state, quantile, f"the newest sample is {age_s:.0f} s old")
 
     track, rate, fallback = _answer(state, quantile)
-    median = min(rate, _rate(track, 0.5))
+    median = min(rate, track.rate_rps(0.5, state.highest_rps))
     dispersion = index_of_dispersion(state.noise.mean, state.running.mean, state.grid.step_s, state.grid.overlap_steps)
     wider = widening(rate, dispersion, settings.dispersion_weight, settings.rate_window_s)
     spread = _log_ratio(rate, median)
@@ -96,10 +96,6 @@ def forecaster_of(
     return expect
 
 
-def _rate(track: Track, quantile: float) -> float:
-    return track.base * track.ratios.quantile(quantile)
-
-
 def _answer(state: ForecastState, quantile: float) -> tuple[Track, float, str]:
     """Return the track that answers, its rate, and why it is not the one that was asked for."""
     wanted, fallback = state.settings.method, ""
@@ -109,11 +105,11 @@ def _answer(state: ForecastState, quantile: float) -> tuple[Track, float, str]:
         fallback = next(
             (f"{method}: {why}" for method, why in state.missing if method is wanted), f"{wanted}: not fitted"
         )
-    rate = _rate(track, quantile)
+    rate = track.rate_rps(quantile, state.highest_rps)
     if not 0 <= rate <= limit:
         fallback = _bad(track, rate, limit)
         track = state.tracks[0]
-        rate = _rate(track, quantile)
+        rate = track.rate_rps(quantile, state.highest_rps)
     if not 0 <= rate <= limit:
         fallback = fallback or _bad(track, rate, limit)
         rate = state.level

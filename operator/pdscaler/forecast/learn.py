@@ -14,7 +14,7 @@ from pdscaler.forecast.holt_winters import DEFAULT, HoltWinters, fit_holt_winter
 from pdscaler.forecast.levels import held, levels, peaks_after, recent_peaks, running_means
 from pdscaler.forecast.method import Grid, LastValue, Method, Model, Window
 from pdscaler.forecast.mix import rolling_means
-from pdscaler.forecast.online import fresh_track, rehearse
+from pdscaler.forecast.online import Context, fresh_track, rehearse
 from pdscaler.forecast.quantiles import Ratios
 from pdscaler.forecast.seasonal import fit_seasonal
 from pdscaler.forecast.settings import FIT_EVERY_S, ForecastSettings
@@ -50,9 +50,10 @@ def learned(settings: ForecastSettings, history: History, coarse: History, fitte
     window = Window(grid, seen.end_s, rate, bridged, peaks, coarse)
     memory, mean_steps = memory_steps(settings, grid), mean_window_steps(settings, grid)
     means = running_means(level, mean_steps)
-    remembered = recent_peaks(level, memory)
+    highest = np.fmax.accumulate(level)
+    context = Context(recent_peaks(level, memory), means, highest)
     models, missing = _fitted(settings, window)
-    rehearsals = [rehearse(model, model.replay(window), peaks, (remembered, means), grid) for model in models]
+    rehearsals = [rehearse(model, model.replay(window), peaks, context, grid) for model in models]
     losses, present = rehearsed_choice(rehearsals, peaks, grid.quantile, grid.step_s)
     noise = running_means(np.diff(rate, prepend=np.nan) ** 2, noise_steps(grid))
     known_noise = int((~np.isnan(np.diff(rate))).sum())
@@ -73,6 +74,7 @@ def learned(settings: ForecastSettings, history: History, coarse: History, fitte
         missing=missing,
         levels=tuple(level[-max(memory, grid.horizon_steps) :].tolist()),
         level=float(bridged[-1]),
+        highest_rps=float(highest[-1]),
         running=Running(float(means[-1]), min(mean_steps, int((~np.isnan(level)).sum()))),
         noise=Running(float(noise[-1]), min(noise_steps(grid), known_noise)),
         pending=tuple(
@@ -151,6 +153,7 @@ def _blank(settings: ForecastSettings, grid: Grid, history: History, coarse: His
         missing=tuple(missing),
         levels=(),
         level=math.nan,
+        highest_rps=math.nan,
         running=Running(math.nan, 0),
         noise=Running(math.nan, 0),
         pending=(),

@@ -107,7 +107,9 @@ def _stepped(state: ForecastState, history: History, index: int) -> ForecastStat
 
     sample = Sample(at_s, rate, last_level)
     recent_peak = max((each for each in levels[-memory:] if not math.isnan(each)), default=math.nan)
-    tracks = tuple(_forecast(track, sample, recent_peak, running.mean, grid.quantile) for track in tracks)
+    highest = max((each for each in (state.highest_rps, level) if not math.isnan(each)), default=math.nan)
+    seen = (recent_peak, running.mean, highest)
+    tracks = tuple(_forecast(track, sample, seen, grid.quantile) for track in tracks)
     present = state.present
     if settings.method is Method.AUTO:
         present = chosen([track.loss for track in tracks], present)
@@ -118,6 +120,7 @@ def _stepped(state: ForecastState, history: History, index: int) -> ForecastStat
         present=present,
         levels=levels,
         level=last_level,
+        highest_rps=highest,
         running=running,
         noise=noise,
         pending=(*pending, now),
@@ -155,8 +158,10 @@ def _scored(
     return scored, (learned_drifts[0], learned_drifts[1])
 
 
-def _forecast(track: Track, sample: Sample, recent_peak: float, running_mean: float, quantile: float) -> Track:
+def _forecast(track: Track, sample: Sample, seen: tuple[float, float, float], quantile: float) -> Track:
+    """Return the track with its forecast of now; ``seen``: the recent peak, the running mean, the highest level."""
+    recent_peak, running_mean, highest = seen
     carry, point = track.model.step(track.carry, sample)
     base = track.blend.base(point, recent_peak, running_mean)
-    forecast = math.nan if math.isnan(base) else base * track.ratios.quantile(quantile)
-    return replace(track, carry=carry, base=base, forecast=forecast)
+    track = replace(track, carry=carry, point=point, base=base)
+    return replace(track, forecast=track.rate_rps(quantile, highest))

@@ -4,6 +4,9 @@ The expectation of a method is blended with two things that bursty load needs, i
 base = (1 − w)·max(expected peak, recent peak where remembered) + w·running mean. Load that comes back to its mean gets
 w > 0: while it is quiet its next burst is not a multiple of nothing. Load that bursts to one height again and again
 gets the memory of its recent peak. Steady load gets neither.
+
+No quantile is further above the expected peak, or above the highest level of the last hours, than load of which nothing
+is known would go (:func:`ceiling`): a ratio of ten that was learned in quiet minutes says nothing of busy ones.
 """
 
 import math
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.forecast.method import Carry, Grid, Model
-from pdscaler.forecast.quantiles import Ratios, pinball, pinball_losses
+from pdscaler.forecast.quantiles import Ratios, pinball, pinball_losses, prior_ratio
 
 Array = NDArray[np.float64]
 
@@ -65,12 +68,23 @@ class Blend:
         return " and ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """What blends take beside the expectation, at one sample."""
+    """What was seen of the levels at every sample of a window, requests/s.
 
-    recent_peak: float
-    running_mean: float
+    Parameters
+    ----------
+    recent_peaks
+        Highest of the last minutes.
+    running_means
+        Mean of the last hours.
+    highest
+        Highest so far.
+    """
+
+    recent_peaks: Array
+    running_means: Array
+    highest: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +103,10 @@ class Track:
         Peaks over bases, so far.
     loss
         Discounted pinball loss of what it forecast.
+    point
+        The peak expected now; NaN where the method has no answer.
     base
-        The blended expectation now; NaN where the method has no answer.
+        Blended; NaN likewise.
     forecast
         The quantile of the peak now, requests/s; NaN likewise.
     """
@@ -100,6 +116,7 @@ class Track:
     blend: Blend
     ratios: Ratios
     loss: float
+    point: float
     base: float
     forecast: float
 
@@ -107,12 +124,24 @@ class Track:
         """Return the track after the peak that followed a base of one horizon ago is known."""
         return replace(self, ratios=self.ratios.added(peak, base), loss=self.loss * decay + loss)
 
+    def rate_rps(self, quantile: float, highest_rps: float) -> float:
+        """Return the quantile of the peak, requests/s; NaN where the method has no answer."""
+        if math.isnan(self.base):
+            return math.nan
+        limit = ceiling(self.point, highest_rps, quantile, self.ratios.horizon_s)
+        return min(self.base * self.ratios.quantile(quantile), limit)
+
+
+def ceiling(point_rps: float, highest_rps: float, quantile: float, horizon_s: float) -> float:
+    """Return what no quantile exceeds: the prior's ratio times the expected peak or the highest level seen."""
+    return max(point_rps, highest_rps) * prior_ratio(quantile, horizon_s)
+
 
 def fresh_track(model: Model, grid: Grid) -> Track:
     """Return a method that has seen nothing."""
     nothing = np.empty(0)
     ratios = Ratios(nothing, nothing, grid.horizon_steps, grid.horizon_s)
-    return Track(model, (), Blend(), ratios, 0.0, math.nan, math.nan)
+    return Track(model, (), Blend(), ratios, 0.0, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,9 +153,7 @@ class Rehearsal:
     forecasts: Array
 
 
-def rehearse(
-    model: Model, replayed: tuple[Array, Carry], peaks: Array, context: tuple[Array, Array], grid: Grid
-) -> Rehearsal:
+def rehearse(model: Model, replayed: tuple[Array, Carry], peaks: Array, context: Context, grid: Grid) -> Rehearsal:
     """Learn blend and ratios of a method over a window, and forecast every sample of it from what was known then.
 
     Parameters
@@ -136,7 +163,7 @@ def rehearse(
     peaks
         What followed every sample; NaN where unknown.
     context
-        Recent peaks and running means.
+        What was seen of the levels at every sample.
     grid
         Horizon and quantile.
 
@@ -147,7 +174,7 @@ def rehearse(
     """
     points, carry = replayed
     blend = _fitted_blend(points, peaks, context, grid)
-    bases = blend.bases(points, *context)
+    bases = blend.bases(points, context.recent_peaks, context.running_means)
     size, horizon = bases.size, grid.horizon_steps
     forecasts = np.full(size, np.nan)
     edges = np.linspace(0, size, min(BLOCKS, max(1, size)) + 1).astype(int).tolist()
@@ -155,13 +182,15 @@ def rehearse(
         known = max(0, start - horizon + 1)
         ratios = Ratios.of(peaks[:known], bases[:known], horizon, grid.horizon_s)
         forecasts[start:end] = bases[start:end] * ratios.quantile(grid.quantile)
+    limits = np.maximum(points, context.highest) * prior_ratio(grid.quantile, grid.horizon_s)
+    forecasts = np.minimum(forecasts, limits)
     ratios = Ratios.of(peaks, bases, horizon, grid.horizon_s)
-    base = float(bases[-1]) if size else math.nan
-    track = Track(model, carry, blend, ratios, 0.0, base, base * ratios.quantile(grid.quantile))
+    track = Track(model, carry, blend, ratios, 0.0, float(points[-1]), float(bases[-1]), math.nan)
+    track = replace(track, forecast=track.rate_rps(grid.quantile, float(context.highest[-1])))
     return Rehearsal(track, bases, forecasts)
 
 
-def _fitted_blend(points: Array, peaks: Array, context: tuple[Array, Array], grid: Grid) -> Blend:
+def _fitted_blend(points: Array, peaks: Array, context: Context, grid: Grid) -> Blend:
     pairs = int((~np.isnan(peaks) & ~np.isnan(points)).sum())
     if pairs < LEAST_OBSERVATIONS * grid.horizon_steps:
         return Blend()
@@ -171,7 +200,7 @@ def _fitted_blend(points: Array, peaks: Array, context: tuple[Array, Array], gri
             if remembers and share == 1.0:
                 continue
             blend = Blend(share, remembers)
-            bases = blend.bases(points, *context)
+            bases = blend.bases(points, context.recent_peaks, context.running_means)
             ratio = Ratios.of(peaks, bases, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)
             losses = pinball_losses(peaks, bases * ratio, grid.quantile)
             usable = ~np.isnan(losses)

@@ -113,7 +113,7 @@ class Ratios:
         -----
         It never falls as the quantile rises, whatever the history.
         """
-        prior = self._prior(quantile)
+        prior = prior_ratio(quantile, self.horizon_s)
         observations = self.observations
         if observations <= 0:
             return prior
@@ -123,11 +123,19 @@ class Ratios:
         share = observations / (observations + PRIOR_HORIZONS)
         return share * upper + (1.0 - share) * prior
 
-    def _prior(self, quantile: float) -> float:
-        from scipy.special import ndtri
 
-        spread = min(PRIOR_SPREAD_MOST, PRIOR_SPREAD_PER_MINUTE * math.sqrt(self.horizon_s / 60.0))
-        return math.exp(spread * max(0.0, float(ndtri(quantile))))
+def prior_ratio(quantile: float, horizon_s: float) -> float:
+    """Return the ratio to expect of load of which nothing is known: log-normal around 1, wider further ahead.
+
+    Examples
+    --------
+    >>> round(prior_ratio(0.95, 135.0), 3), prior_ratio(0.5, 135.0)
+    (1.28, 1.0)
+    """
+    from scipy.special import ndtri
+
+    spread = min(PRIOR_SPREAD_MOST, PRIOR_SPREAD_PER_MINUTE * math.sqrt(horizon_s / 60.0))
+    return math.exp(spread * max(0.0, float(ndtri(quantile))))
 
 
 def student_factor(quantile: float, observations: float) -> float:

@@ -124,7 +124,7 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     step_s
         Their distance.
     shortest_s
-        Shorter periods are not looked for. The longest is half of the data.
+        Shorter periods are not looked for. Of a day or a week, two must have been seen; of other periods three.
 
     Notes
     -----
@@ -152,7 +152,7 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     error = math.sqrt((1.0 + 2.0 * float((correlation[1:crossing] ** 2).sum())) / size)
     least = max(LEAST_CORRELATION, _SIGNIFICANT * error)
     lags = np.arange(max(crossing, math.ceil(shortest_s / step_s), 1), size // 2 + 1)
-    lags = lags[lags + 1 < size]
+    lags = lags[(lags + 1 < size) & ((lags <= size // 3) | _near_known(lags.astype(np.float64) * step_s))]
     if not lags.size:
         return None
     at, before, after = correlation[lags], correlation[lags - 1], correlation[lags + 1]
@@ -166,6 +166,12 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
         if abs(lag - exact) <= _SNAP * exact and exact <= size // 2:
             return known_s, float(correlation[exact])
     return lag * step_s, float(correlation[lag])
+
+
+def _near_known(periods_s: Array) -> NDArray[np.bool_]:
+    """Tell which periods may be a day or a week."""
+    near: NDArray[np.bool_] = np.logical_or(*(np.abs(periods_s - known) <= _SNAP * known for known in (DAY_S, WEEK_S)))
+    return near
 
 
 def seasonal_profile(rate_rps: Array, period: int, behind: int, ahead: int) -> Array:

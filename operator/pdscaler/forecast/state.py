@@ -58,6 +58,8 @@ class ForecastState:
         The last levels, oldest first; NaN in gaps.
     level
         The last known one; NaN before there is any.
+    highest_rps
+        The highest since the window of the last fit began; NaN likewise.
     running
         Running mean of the levels.
     noise
@@ -80,6 +82,7 @@ class ForecastState:
     missing: tuple[tuple[Method, str], ...]
     levels: tuple[float, ...]
     level: float
+    highest_rps: float
     running: Running
     noise: Running
     pending: tuple[Pending, ...]
