@@ -8,7 +8,7 @@ from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, PrefillPoint, PrefillProfile
 from pdscaler.core.simulation.requests import draw_requests
 from pdscaler.core.simulation.run import Deployment, simulate
-from pdscaler.core.simulation.statistics import summary
+from pdscaler.core.simulation.outcome import summary
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.core.workload import LengthStats, WorkloadStats
 

@@ -9,6 +9,10 @@
 ``decode_kernel.py``  the decode pool, event by event
 ``run.py``            a deployment simulated: the calls that others use
 ``statistics.py``     estimates with their confidence intervals
+``growth.py``         whether a queue was still growing
+``outcome.py``        what a simulation came to, against the objectives
+``pieces.py``         both pools run piece by piece
+``stream.py``         the same of tens of millions of requests, in little memory
 ====================  =======================================================================================
 
 :mod:`pdscaler.core.emulation` is the same semantics in plain Python, steppable: the two agree request by request
@@ -16,6 +20,7 @@
 """
 
 from pdscaler.core.simulation.changes import Order
+from pdscaler.core.simulation.outcome import Summary, summary
 from pdscaler.core.simulation.requests import RequestTable, draw_requests
 from pdscaler.core.simulation.run import (
     Deployment,
@@ -25,7 +30,8 @@ from pdscaler.core.simulation.run import (
     simulate_decode,
     simulate_prefill,
 )
-from pdscaler.core.simulation.statistics import Estimate, Summary, estimate, run_in, steady, summary
+from pdscaler.core.simulation.statistics import Estimate, estimate, run_in, steady
+from pdscaler.core.simulation.stream import simulate_stream
 
 __all__ = [
     "Deployment",
@@ -41,6 +47,7 @@ __all__ = [
     "simulate",
     "simulate_decode",
     "simulate_prefill",
+    "simulate_stream",
     "steady",
     "summary",
 ]

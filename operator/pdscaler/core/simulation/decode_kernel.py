@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pdscaler.core.simulation.compiled import compiled
 
 Rows = NDArray[np.void]
+Reals = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 REPLICA = np.dtype(
     [
@@ -84,9 +86,14 @@ class DecodePool:
             self.tree[node] = self.tree[2 * node]
         self.heaps = np.zeros((most, room), RUNNING)
 
+    @property
+    def arrays(self) -> tuple[Integers, Integers, Reals, Reals, Integers, Rows, Rows]:
+        """The arrays in the order in which :func:`advance_decode` takes them."""
+        return self.counts, self.ready, self.bounds, self.next_s, self.tree, self.replicas, self.heaps
+
 
 @compiled
-def _set_next(replica: int, at_s: float, next_s: NDArray[np.float64], tree: NDArray[np.int64]) -> None:
+def _set_next(replica: int, at_s: float, next_s: Reals, tree: Integers) -> None:
     """Change a replica's next departure and play its matches again, up to the root."""
     next_s[replica] = at_s
     node = (replica + len(next_s)) >> 1
@@ -97,7 +104,7 @@ def _set_next(replica: int, at_s: float, next_s: NDArray[np.float64], tree: NDAr
 
 
 @compiled
-def _elapsed_s(at: float, batch: int, contexts: NDArray[np.float64], clocks: NDArray[np.float64]) -> Any:
+def _elapsed_s(at: float, batch: int, contexts: Reals, clocks: Reals) -> Any:
     """Return the integral of a batch's step time up to a context."""
     count = len(contexts)
     i = 0
@@ -113,7 +120,7 @@ def _elapsed_s(at: float, batch: int, contexts: NDArray[np.float64], clocks: NDA
 
 
 @compiled
-def _context_at(target_s: float, batch: int, contexts: NDArray[np.float64], clocks: NDArray[np.float64]) -> Any:
+def _context_at(target_s: float, batch: int, contexts: Reals, clocks: Reals) -> Any:
     """Return the context at which the integral of the step time reaches a target: the inverse of the above."""
     count = len(contexts)
     i = 0
@@ -131,9 +138,7 @@ def _context_at(target_s: float, batch: int, contexts: NDArray[np.float64], cloc
 
 
 @compiled
-def _advanced(
-    row: Any, first_ends_at: float, now_s: float, contexts: NDArray[np.float64], clocks: NDArray[np.float64]
-) -> Any:
+def _advanced(row: Any, first_ends_at: float, now_s: float, contexts: Reals, clocks: Reals) -> Any:
     """Return the tokens that every running request of a replica has advanced since the replica's last event."""
     if row.batch == 0 or now_s <= row.at_s:
         return 0.0
@@ -148,8 +153,8 @@ def _load(
     now_s: float,
     replicas: Rows,
     heaps: Rows,
-    contexts: NDArray[np.float64],
-    clocks: NDArray[np.float64],
+    contexts: Reals,
+    clocks: Reals,
 ) -> Any:
     """Return the resident KV tokens with the prompts that wait."""
     row = replicas[replica]
@@ -161,12 +166,12 @@ def _load(
 def _least_loaded(
     now_s: float,
     count: int,
-    ready: NDArray[np.int64],
-    bounds: NDArray[np.float64],
+    ready: Integers,
+    bounds: Reals,
     replicas: Rows,
     heaps: Rows,
-    contexts: NDArray[np.float64],
-    clocks: NDArray[np.float64],
+    contexts: Reals,
+    clocks: Reals,
 ) -> Any:
     """Return the ready replica with the fewest resident tokens, the older one among equals."""
     best = ready[0]
@@ -266,7 +271,7 @@ def _depart(row: Any, now_s: float, heap: Rows, requests: Rows) -> Any:
 
 @compiled
 def _admit(
-    row: Any, now_s: float, heap: Rows, requests: Rows, counts: NDArray[np.int64], max_batch: int, capacity: float
+    row: Any, now_s: float, heap: Rows, requests: Rows, counts: Integers, max_batch: int, capacity: float
 ) -> None:
     """Let in, in order, those for whom there is a slot and memory, as far as the heap has room."""
     while row.head >= 0 and row.batch < min(max_batch, len(heap)):
@@ -288,7 +293,7 @@ def _admit(
 
 
 @compiled
-def _begin(counts: NDArray[np.int64], ready: NDArray[np.int64], replicas: Rows) -> None:
+def _begin(counts: Integers, ready: Integers, replicas: Rows) -> None:
     """Let the next replica become ready."""
     ready[counts[READY]] = counts[STARTED]
     replicas[counts[STARTED]].is_ready = 1
@@ -300,13 +305,13 @@ def _begin(counts: NDArray[np.int64], ready: NDArray[np.int64], replicas: Rows) 
 def _leave(
     change: int,
     now_s: float,
-    counts: NDArray[np.int64],
-    ready: NDArray[np.int64],
+    counts: Integers,
+    ready: Integers,
     replicas: Rows,
     heaps: Rows,
     requests: Rows,
-    contexts: NDArray[np.float64],
-    clocks: NDArray[np.float64],
+    contexts: Reals,
+    clocks: Reals,
 ) -> Any:
     """Let the least loaded ready replicas leave, the younger ones of equals; return who waited there, in order."""
     loads = np.empty(len(replicas))
@@ -340,20 +345,20 @@ def _leave(
 @compiled
 def advance_decode(
     until_s: float,
-    counts: NDArray[np.int64],
-    ready: NDArray[np.int64],
-    bounds: NDArray[np.float64],
-    next_s: NDArray[np.float64],
-    tree: NDArray[np.int64],
+    counts: Integers,
+    ready: Integers,
+    bounds: Reals,
+    next_s: Reals,
+    tree: Integers,
     replicas: Rows,
     heaps: Rows,
     requests: Rows,
-    contexts: NDArray[np.float64],
-    clocks: NDArray[np.float64],
+    contexts: Reals,
+    clocks: Reals,
     max_batch: int,
     capacity: float,
-    change_s: NDArray[np.float64],
-    change_ready: NDArray[np.int64],
+    change_s: Reals,
+    change_ready: Integers,
 ) -> Rows:
     """Let time pass up to and including ``until_s``; return the heaps, which may have got more room.
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from pdscaler.core.simulation.compiled import compiled
 
 Rows = NDArray[np.void]
+Reals = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 REPLICA = np.dtype(
     [
@@ -73,8 +75,15 @@ class PrefillPool:
         # Tournaments over both: the winner, the older one of equals, is at 1.
         self.load_tree, self.end_tree = _tournament(self.loads), _tournament(self.ends_s)
 
+    @property
+    def arrays(self) -> tuple[Integers, Integers, Reals, Integers, Reals, Integers, Rows]:
+        """The arrays in the order in which :func:`advance_prefill` takes them."""
+        return (
+            self.counts, self.ready, self.loads, self.load_tree, self.ends_s, self.end_tree, self.replicas,
+        )  # fmt: skip
 
-def _tournament(keys: NDArray[np.float64]) -> NDArray[np.int64]:
+
+def _tournament(keys: Reals) -> Integers:
     """Return the tree of winners: the leaves behind, the root at 1; the least key wins, of equals the lower index."""
     width = len(keys)
     tree = np.arange(-width, width, dtype=np.int64)
@@ -95,7 +104,7 @@ def choice(seed: int, number: int, count: int) -> Any:
 
 
 @compiled
-def _set_key(index: int, key: float, keys: NDArray[np.float64], tree: NDArray[np.int64]) -> None:
+def _set_key(index: int, key: float, keys: Reals, tree: Integers) -> None:
     """Change one key and play its matches again, up to the root."""
     keys[index] = key
     node = (index + len(keys)) >> 1
@@ -106,7 +115,7 @@ def _set_key(index: int, key: float, keys: NDArray[np.float64], tree: NDArray[np
 
 
 @compiled
-def _pass_time_s(tokens: float, knots: NDArray[np.float64], values: NDArray[np.float64], tail_slope: float) -> Any:
+def _pass_time_s(tokens: float, knots: Reals, values: Reals, tail_slope: float) -> Any:
     """Return the seconds of a pass: linear between the knots, level below them, the tail's slope beyond."""
     low = 0
     high = len(knots) - 1
@@ -157,7 +166,7 @@ def _take_pass(row: Any, queue: Any, budget: int, requests: Rows) -> None:
 
 @compiled
 def _give_first_tokens(
-    row: Any, now_s: float, fixed_s: float, per_token_s: float, requests: Rows, finished: NDArray[np.int64], done: int
+    row: Any, now_s: float, fixed_s: float, per_token_s: float, requests: Rows, finished: Integers, done: int
 ) -> Any:
     """End a replica's pass; return how many requests have got their first token by now."""
     request = row.running
@@ -174,10 +183,10 @@ def _give_first_tokens(
 
 @compiled
 def _begin(
-    counts: NDArray[np.int64],
-    ready: NDArray[np.int64],
-    loads: NDArray[np.float64],
-    load_tree: NDArray[np.int64],
+    counts: Integers,
+    ready: Integers,
+    loads: Reals,
+    load_tree: Integers,
     replicas: Rows,
 ) -> None:
     """Let the next replica become ready."""
@@ -193,10 +202,10 @@ def _begin(
 def _leave(
     change: int,
     now_s: float,
-    counts: NDArray[np.int64],
-    ready: NDArray[np.int64],
-    loads: NDArray[np.float64],
-    load_tree: NDArray[np.int64],
+    counts: Integers,
+    ready: Integers,
+    loads: Reals,
+    load_tree: Integers,
     replicas: Rows,
     requests: Rows,
 ) -> Any:
@@ -233,23 +242,23 @@ def advance_prefill(
     until_s: float,
     routing: int,
     seed: int,
-    counts: NDArray[np.int64],
-    ready: NDArray[np.int64],
-    loads: NDArray[np.float64],
-    load_tree: NDArray[np.int64],
-    ends_s: NDArray[np.float64],
-    end_tree: NDArray[np.int64],
+    counts: Integers,
+    ready: Integers,
+    loads: Reals,
+    load_tree: Integers,
+    ends_s: Reals,
+    end_tree: Integers,
     replicas: Rows,
     requests: Rows,
-    finished: NDArray[np.int64],
-    knots: NDArray[np.float64],
-    values: NDArray[np.float64],
+    finished: Integers,
+    knots: Reals,
+    values: Reals,
     tail_slope: float,
     fixed_s: float,
     per_token_s: float,
     budget: int,
-    change_s: NDArray[np.float64],
-    change_ready: NDArray[np.int64],
+    change_s: Reals,
+    change_ready: Integers,
 ) -> None:
     """Let time pass up to and including ``until_s``; ``finished`` gets the requests in the order of their passes' ends.
 

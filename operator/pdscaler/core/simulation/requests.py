@@ -45,6 +45,47 @@ class RequestTable:
         )
 
 
+class Draw:
+    """Requests of a workload, drawn piece by piece; see :func:`draw_requests`.
+
+    Parameters
+    ----------
+    workload, seed
+        As there.
+    """
+
+    __slots__ = ("_gaps", "_inputs", "_outputs", "_unit_s", "_workload")
+
+    def __init__(self, workload: WorkloadStats, seed: int) -> None:
+        rate_rps = workload.arrival_rate_rps
+        if workload.isl is None or workload.osl is None or not math.isfinite(rate_rps) or rate_rps <= 0:
+            raise InvalidInputError("arrival_rate", "nothing arrives, so nothing can be simulated: give a rate above 0")
+        if not 0 <= workload.prefix_hit_ratio <= 1:
+            raise InvalidInputError("prefix_hit_ratio", f"must be a share, found {workload.prefix_hit_ratio}")
+        self._workload = workload
+        self._gaps, self._inputs, self._outputs = (np.random.default_rng([seed, stream]) for stream in range(3))
+        self._unit_s = 0.0  # the last arrival at unit rate
+
+    def next(self, count: int) -> RequestTable:
+        """Return the next ``count`` requests: the pieces are the same as one draw of all."""
+        workload = self._workload
+        if count < 1:
+            raise InvalidInputError("requests", f"must be at least 1, found {count}")
+        assert workload.isl is not None
+        assert workload.osl is not None
+        gaps = draw_gaps(workload.arrival_scv, self._gaps, count)
+        gaps[0] += self._unit_s
+        unit_s = np.cumsum(gaps)
+        self._unit_s = float(unit_s[-1])
+        input_tokens = draw_lengths(workload.isl, self._inputs, count, "input_tokens")
+        return RequestTable(
+            unit_s / workload.arrival_rate_rps,
+            input_tokens,
+            draw_lengths(workload.osl, self._outputs, count, "output_tokens"),
+            np.floor(input_tokens * workload.prefix_hit_ratio).astype(np.int64),
+        )
+
+
 def draw_requests(workload: WorkloadStats, count: int, seed: int) -> RequestTable:
     """Draw requests of a workload.
 
@@ -54,7 +95,7 @@ def draw_requests(workload: WorkloadStats, count: int, seed: int) -> RequestTabl
         Rate, requests/s, > 0; lengths log-normal with mean and squared coefficient of variation, or their measured
         atoms; gamma inter-arrival times.
     count
-        How many, at least 1.
+        How many, at least 1. A shorter draw is the beginning of a longer one.
     seed
         Seed of the random streams, at least 0. Gaps, inputs and outputs have a stream each, and gaps are drawn at unit
         rate and scaled: two workloads that differ in one of these share the other random numbers.
@@ -70,20 +111,7 @@ def draw_requests(workload: WorkloadStats, count: int, seed: int) -> RequestTabl
     >>> len(table), table.output_tokens.tolist()
     (4, [50, 50, 50, 50])
     """
-    rate_rps, isl, osl = workload.arrival_rate_rps, workload.isl, workload.osl
-    if count < 1:
-        raise InvalidInputError("requests", f"must be at least 1, found {count}")
-    if isl is None or osl is None or not math.isfinite(rate_rps) or rate_rps <= 0:
-        raise InvalidInputError("arrival_rate", "nothing arrives, so nothing can be simulated: give a rate above 0")
-    gaps, inputs, outputs = (np.random.default_rng([seed, stream]) for stream in range(3))
-    input_tokens = draw_lengths(isl, inputs, count, "input_tokens")
-    hits = np.floor(input_tokens * workload.prefix_hit_ratio).astype(np.int64)
-    return RequestTable(
-        np.cumsum(draw_gaps(workload.arrival_scv, gaps, count)) / rate_rps,
-        input_tokens,
-        draw_lengths(osl, outputs, count, "output_tokens"),
-        hits,
-    )
+    return Draw(workload, seed).next(count)
 
 
 def draw_gaps(scv: float, rng: np.random.Generator, count: int) -> NDArray[np.float64]:

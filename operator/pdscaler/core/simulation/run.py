@@ -22,7 +22,8 @@ ROUTINGS = (Routing.JOIN_SHORTEST_QUEUE, Routing.ROUND_ROBIN, Routing.RANDOM, Ro
 """Routings by their number in the kernel."""
 
 DEFAULT_STARTUP_S = 180.0
-_HEAP_ROOM = 64
+HEAP_ROOM = 64
+"""Running requests that a replica has room for at first; the kernel makes more where needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ class _Ends:
 def _prefill(deployment: Deployment, requests: RequestTable, changes: Changes, seed: int) -> _FirstTokens:
     from pdscaler.core.simulation.prefill_kernel import REQUEST, PrefillPool, advance_prefill
 
-    count = _checked(requests)
+    count = checked(requests)
     pool = PrefillPool(changes.most, changes.initial)
     rows = np.empty(count, REQUEST)
     rows["arrival_s"] = requests.arrival_s
@@ -222,13 +223,7 @@ def _prefill(deployment: Deployment, requests: RequestTable, changes: Changes, s
         np.inf,
         ROUTINGS.index(deployment.routing),
         seed,
-        pool.counts,
-        pool.ready,
-        pool.loads,
-        pool.load_tree,
-        pool.ends_s,
-        pool.end_tree,
-        pool.replicas,
+        *pool.arrays,
         rows,
         finished,
         *prefill_table(deployment.prefill),
@@ -259,7 +254,7 @@ def _decode(
     started_s = np.full(len(requests), np.nan)
     finished_s = first_token_s.copy()
     table = decode_table(deployment.decode, derate, max(count, 1))
-    pool = DecodePool(changes.most, changes.initial, min(table.max_batch, _HEAP_ROOM))
+    pool = DecodePool(changes.most, changes.initial, min(table.max_batch, HEAP_ROOM))
     if count:
         rows = np.empty(count, REQUEST)
         rows["first_token_s"] = first_token_s[order]
@@ -267,13 +262,7 @@ def _decode(
         rows["output_tokens"] = requests.output_tokens[order]
         advance_decode(
             np.inf,
-            pool.counts,
-            pool.ready,
-            pool.bounds,
-            pool.next_s,
-            pool.tree,
-            pool.replicas,
-            pool.heaps,
+            *pool.arrays,
             rows,
             *table,
             changes.at_s,
@@ -291,7 +280,7 @@ def _by_first_token(first_token_s: NDArray[np.float64], finished: NDArray[np.int
     return order if bool((times[1:] >= times[:-1]).all()) else order[np.argsort(times, kind="stable")]
 
 
-def _checked(requests: RequestTable) -> int:
+def checked(requests: RequestTable) -> int:
     """Check what would make the kernel run forever or read beyond its arrays; return the number of requests."""
     arrival_s, hits = requests.arrival_s, requests.prefix_hit_tokens
     inputs, outputs = requests.input_tokens, requests.output_tokens

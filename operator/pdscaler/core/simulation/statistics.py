@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.simulation.run import Records
-from pdscaler.core.slo import LatencyStatistics, Slo, Statistic
+from pdscaler.core.slo import Statistic
 
 BATCHES = 20
 """Batches of a run."""
@@ -72,10 +71,11 @@ def estimate(values: NDArray[np.float64], statistic: Statistic) -> Estimate:
     >>> found.value, found.half_width
     (4.5, 0.0)
     """
-    return _estimate(values[~np.isnan(values)], statistic)
+    return estimate_all(values[~np.isnan(values)], statistic)
 
 
-def _estimate(values: NDArray[np.float64], statistic: Statistic) -> Estimate:
+def estimate_all(values: NDArray[np.float64], statistic: Statistic) -> Estimate:
+    """Estimate a statistic of a series without gaps; see :func:`estimate`."""
     if len(values) == 0:
         return Estimate(math.nan, math.nan)
     whole = _statistic(values, statistic)
@@ -112,7 +112,12 @@ def _statistics(batches: NDArray[np.float64], statistic: Statistic) -> NDArray[n
     return np.asarray(batches.mean(axis=1) if quantile is None else np.quantile(batches, quantile, axis=1))
 
 
-def run_in(arrival_s: NDArray[np.float64], stay_s: NDArray[np.float64], stays: float = STAYS) -> int:
+def run_in(
+    arrival_s: NDArray[np.float64],
+    stay_s: NDArray[np.float64],
+    stays: float = STAYS,
+    least_share: float = LEAST_SHARE,
+) -> int:
     """Return how many first requests to leave out, so that the empty start is forgotten.
 
     Parameters
@@ -123,104 +128,22 @@ def run_in(arrival_s: NDArray[np.float64], stay_s: NDArray[np.float64], stays: f
         Time in the system (or in the pool looked at) of each, seconds.
     stays
         Mean stays to leave out.
-
-    Returns
-    -------
-    int
-        At least 5 % of the requests, at most half of them.
+    least_share
+        At least this share of the requests is left out, at most half of them.
     """
     count = len(arrival_s)
     until_s = arrival_s[0] + stays * float(stay_s.mean())
-    first = max(int(np.searchsorted(arrival_s, until_s)), math.ceil(LEAST_SHARE * count))
+    first = max(int(np.searchsorted(arrival_s, until_s)), math.ceil(least_share * count))
     return min(first, count // 2)
 
 
-def steady(arrival_s: NDArray[np.float64], stay_s: NDArray[np.float64]) -> slice:
+def steady(arrival_s: NDArray[np.float64], stay_s: NDArray[np.float64], least_share: float = LEAST_SHARE) -> slice:
     """Return which requests are of the steady state: without the run-in, and without the last ones.
 
     The last few mean stays before the last arrival are left out, too: those requests see a system that empties. At
-    most a quarter of the requests is left out for that.
+    most a quarter of the requests is left out for that. ``least_share`` is the least share that is run-in.
     """
     count = len(arrival_s)
     before_s = arrival_s[-1] - STAYS_AT_END * float(stay_s.mean())
     last = max(int(np.searchsorted(arrival_s, before_s, side="right")), count - count // 4)
-    return slice(run_in(arrival_s, stay_s), last)
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyEstimates:
-    """Mean and percentiles of a latency, seconds."""
-
-    mean: Estimate
-    p50: Estimate
-    p90: Estimate
-    p95: Estimate
-    p99: Estimate
-
-    def of(self, statistic: Statistic) -> Estimate:
-        """Return the estimate of one statistic."""
-        found: Estimate = getattr(self, statistic.value.lower())
-        return found
-
-    @property
-    def values(self) -> LatencyStatistics:
-        """The figures without their intervals; None where nothing was observed."""
-        return LatencyStatistics(*(None if math.isnan(each.value) else each.value for each in map(self.of, Statistic)))
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a simulation came to, in the steady state.
-
-    Parameters
-    ----------
-    ttft_s, tpot_s
-        Latencies; answers of one token are left out of TPOT.
-    ttft_met, tpot_met, joint_met
-        Shares of the requests whose own latency is within the target; what has no target is met, and so is TPOT by an
-        answer of one token.
-    goodput_rps
-        Requests/s that meet both.
-    requests, run_in
-        Requests counted, and left out before them.
-    rate_rps
-        Arrivals/s over those counted.
-    """
-
-    ttft_s: LatencyEstimates
-    tpot_s: LatencyEstimates
-    ttft_met: Estimate
-    tpot_met: Estimate
-    joint_met: Estimate
-    goodput_rps: Estimate
-    requests: int
-    run_in: int
-    rate_rps: float
-
-
-def latency_estimates(values: NDArray[np.float64]) -> LatencyEstimates:
-    """Estimate every statistic of a stationary series; NaN is left out."""
-    observed = values[~np.isnan(values)]
-    return LatencyEstimates(*(_estimate(observed, statistic) for statistic in Statistic))
-
-
-def summary(records: Records, slo: Slo) -> Summary:
-    """Return the steady-state statistics of a simulation against the objectives."""
-    part = steady(records.arrival_s, records.finished_s - records.arrival_s)
-    arrival_s, ttft_s, tpot_s = records.arrival_s[part], records.ttft_s[part], records.tpot_s[part]
-    ttft_met = np.ones(len(ttft_s), bool) if slo.ttft is None else ttft_s <= slo.ttft.target_s
-    tpot_met = np.ones(len(tpot_s), bool) if slo.tpot is None else ~(tpot_s > slo.tpot.target_s)
-    joint = _estimate((ttft_met & tpot_met).astype(np.float64), Statistic.MEAN)
-    span_s = float(arrival_s[-1] - arrival_s[0]) if len(arrival_s) > 1 else 0.0
-    rate_rps = (len(arrival_s) - 1) / span_s if span_s > 0 else math.nan
-    return Summary(
-        ttft_s=latency_estimates(ttft_s),
-        tpot_s=latency_estimates(tpot_s),
-        ttft_met=_estimate(ttft_met.astype(np.float64), Statistic.MEAN),
-        tpot_met=_estimate(tpot_met.astype(np.float64), Statistic.MEAN),
-        joint_met=joint,
-        goodput_rps=Estimate(joint.value * rate_rps, joint.half_width * rate_rps),
-        requests=len(arrival_s),
-        run_in=part.start,
-        rate_rps=rate_rps,
-    )
+    return slice(run_in(arrival_s, stay_s, least_share=least_share), last)
