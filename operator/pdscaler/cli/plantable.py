@@ -3,6 +3,7 @@
 import math
 import textwrap
 
+from pdscaler.cli.lines import LABEL, labelled, left_and_right, load_words
 from pdscaler.cli.output import WIDTH, aligned, strong
 from pdscaler.core.decision import Prediction, SizingResult, WhatIf
 from pdscaler.core.pools import PerPool, Pool
@@ -11,8 +12,6 @@ from pdscaler.core.slo import LatencyTarget, Statistic
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.units import format_duration, format_need, format_number
-
-_LABEL = 14
 
 
 def plan_table(
@@ -29,39 +28,24 @@ def plan_table(
     lines += ["", *_pool_lines(spec, result, width)]
     below: list[str] = []
     if result.feasible:  # what would change a plan that does not hold is told by its reason
-        below += _labelled("next change", _next_change(changes), width)
-        below += _labelled("one less", _one_less(spec, result), width)
-        below += _labelled("serves", _served(result), width)
-    below += _labelled("simulated", _simulated(result), width)
-    below += _labelled("limited by", ", ".join(limit.value for limit in result.limited_by), width)
+        below += labelled("next change", _next_change(changes), width)
+        below += labelled("one less", _one_less(spec, result), width)
+        below += labelled("serves", _served(result), width)
+    below += labelled("simulated", _simulated(result), width)
+    below += labelled("limited by", ", ".join(limit.value for limit in result.limited_by), width)
     for index, note in enumerate(notes):
-        below += _labelled("notes" if index == 0 else "", note, width)
+        below += labelled("notes" if index == 0 else "", note, width)
     return "\n".join([*lines, "", *below] if below else lines)
 
 
 def _headline(spec: SizingSpec, workload: WorkloadStats, result: SizingResult, width: int) -> list[str]:
-    load = _load(workload)
+    load = load_words(workload)
     if not result.feasible:
         reason = textwrap.wrap(f"no plan: {result.infeasible_reason}", width)
         best = f"{spec.name}: best within the constraints {result.label}, {result.gpus} GPUs"
-        return [strong(reason[0], "red"), *reason[1:], "", _left_and_right(best, load, width)]
+        return [strong(reason[0], "red"), *reason[1:], "", left_and_right(best, load, width)]
     answer = f"{spec.name}: {result.label}, {result.gpus} GPUs"
-    return [strong(answer) + _left_and_right(answer, load, width)[len(answer) :]]
-
-
-def _left_and_right(left: str, right: str, width: int) -> str:
-    if len(left) + len(right) + 3 > width:
-        return f"{left}\n  {right}"
-    return left + " " * max(3, min(51, width - len(right)) - len(left)) + right
-
-
-def _load(workload: WorkloadStats) -> str:
-    rate, isl, osl = workload.arrival_rate_rps, workload.isl, workload.osl
-    if isl is None or osl is None:
-        return f"{format_number(rate)} requests/s"
-    million = rate * 60 * (isl.mean_tokens + osl.mean_tokens) / 1e6
-    lengths = f"{format_number(isl.mean_tokens, 4)} in + {format_number(osl.mean_tokens, 4)} out"
-    return f"{format_number(rate)} requests/s × ({lengths}) = {format_number(million)} M tokens/min"
+    return [strong(answer) + left_and_right(answer, load, width)[len(answer) :]]
 
 
 def _pool_lines(spec: SizingSpec, result: SizingResult, width: int) -> list[str]:
@@ -85,7 +69,7 @@ def _pool_lines(spec: SizingSpec, result: SizingResult, width: int) -> list[str]
     # A long explanation goes below its row instead of beyond the edge.
     short = aligned([row[:-1] for row in rows])
     texts = [row[-1] for row in rows]
-    below = ([f"  {'':{_LABEL}}{part}" for part in textwrap.wrap(text, width - _LABEL - 2)] for text in texts[1:])
+    below = ([f"  {'':{LABEL}}{part}" for part in textwrap.wrap(text, width - LABEL - 2)] for text in texts[1:])
     return [short[0], *(line for row, extra in zip(short[1:], below, strict=True) for line in (row, *extra))]
 
 
@@ -171,11 +155,3 @@ def _name(pool: Pool) -> str:
 def _word(target: LatencyTarget | None) -> str:
     statistic = Statistic.MEAN if target is None else target.statistic
     return "mean" if statistic is Statistic.MEAN else statistic.value
-
-
-def _labelled(label: str, text: str, width: int) -> list[str]:
-    if not text:
-        return []
-    room = width - _LABEL - 2
-    parts = [text] if len(text) <= room else textwrap.wrap(text, room)
-    return [f"  {label if index == 0 else '':{_LABEL}}{part}" for index, part in enumerate(parts)]
