@@ -8,6 +8,7 @@ import click
 from pdscaler.api.convert import to_sizing_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.cli.output import emit, output_option, terminal_width
+from pdscaler.cli.planplot import check_plot, draw_plan
 from pdscaler.cli.plantable import plan_table
 from pdscaler.cli.traceplan import plan_load
 from pdscaler.cli.workload import load_of, workload_options
@@ -30,14 +31,19 @@ SLO_CANNOT_BE_MET = 3
     default=None,
     help="Settle the counts by simulation; the default for model Auto (PaperMM1 is a formula, and not simulated).",
 )
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the plan, a PNG or SVG.")
 @output_option
 @click.pass_context
-def plan(ctx: click.Context, /, file: Path, output: str, verified: bool | None, **workload: Any) -> None:
+def plan(
+    ctx: click.Context, /, file: Path, output: str, verified: bool | None, plot: Path | None, **workload: Any
+) -> None:
     """Size both pools for a workload, without any cluster.
 
     Give --arrival-rate, --input-tokens and --output-tokens, or a --trace. Exit status: 0 done, 2 bad input, 3 done but
     the objectives cannot be met.
     """
+    if plot is not None:
+        check_plot(plot)
     load = load_of(workload)
     resource = load_pddeployment(file)
     spec = to_sizing_spec(resource)
@@ -53,6 +59,8 @@ def plan(ctx: click.Context, /, file: Path, output: str, verified: bool | None, 
     notes = (*load.notes, *how, *_model_notes(spec.model, workload), *result.warnings)
     document = plan_document(resource.metadata.name, result, changes, notes)
     emit(document, output, lambda: plan_table(spec, load.workload, result, changes, notes, width=terminal_width()))
+    if plot is not None:
+        draw_plan(plot, spec, load.workload, result)
     if not result.feasible:
         ctx.exit(SLO_CANNOT_BE_MET)
 
