@@ -66,6 +66,8 @@ def verify(
         note = "the model PaperMM1 was asked for: its answer is not simulated"
         return without_simulation(size(spec, workload, current), note)
     check_workload(workload)
+    if budget_requests <= 0:
+        return without_simulation(size(spec, workload, current), "no request may be simulated")
     # What simulates is imported where something is simulated: an analytic plan does without.
     from pdscaler.core.verify_source import Blocks, DecodeSource, PrefillSource
 

@@ -28,7 +28,7 @@ def correction(model: PoolModel, settled: Settled, ceiling: int) -> float:
         simulated latencies come to.
     """
     rate = model.rate_rps
-    if not settled.searched:
+    if not (settled.searched and model.attainable):
         return 1.0
     if settled.least is not None:
         return _load(model, settled.least, simulated_share(model, settled, settled.least)) / rate

@@ -11,7 +11,7 @@ from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import answer
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.verify_correction import correction
-from pdscaler.core.verify_result import simulated_pool, verification_of
+from pdscaler.core.verify_result import SimulatedPool, verification_of
 from pdscaler.core.verify_settle import Settled, Trials, settle
 from pdscaler.core.workload import WorkloadStats
 
@@ -49,18 +49,17 @@ def settle_plan(
     corrections = PerPool(*(correction(models.pools[pool], found, ceiling[pool]) for pool, found in settled.items()))
     corrected = build_models(spec, workload, corrections)
     assert corrected is not None
-    chosen = answer(corrected, space).pools.map(lambda pool: pool.replicas)
-    simulated = PerPool(
-        *(simulated_pool(corrected.pools[pool], found, chosen[pool]) for pool, found in settled.items())
+    known = PerPool(*(SimulatedPool.of(corrected.pools[pool], found) for pool, found in settled.items()))
+    chosen = answer(Models(PerPool(known.prefill, known.decode), corrected.notes), space).pools.map(
+        lambda pool: pool.replicas
     )
-    result = answer(Models(PerPool(simulated.prefill, simulated.decode), corrected.notes), space)
+    known = PerPool(*(known[pool].around(found, chosen[pool]) for pool, found in settled.items()))
+    result = answer(Models(PerPool(known.prefill, known.decode), corrected.notes), space)
     return replace(result, verification=verification_of(settled, chosen, corrections, budget_requests))
 
 
 def _settle(trials: Trials, model: PoolModel, start: int, ceiling: int, budget: int) -> Settled:
     """Settle one pool; where no count meets the target, or there is none, the law's bounded rule stands."""
-    if trials.target is None:
+    if trials.target is None or (not model.attainable and trials.unattainable()):
         return Settled(trials, start, decided=True, searched=False)
-    if not model.attainable:
-        return Settled(trials, start, decided=trials.unattainable(), searched=False)
     return settle(trials, start, ceiling, budget)

@@ -1,7 +1,7 @@
 """What simulation found, put into a sizing answer: models that know simulated latencies, margins, a note. Core only."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdscaler.core.decision import Binding, Verification
 from pdscaler.core.explain import LATENCY
@@ -10,6 +10,9 @@ from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
 from pdscaler.core.verify_settle import Settled
 from pdscaler.units import format_number
+
+HALF = 0.5
+"""Where between two counts the need lies is not known without a law: in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,35 @@ class SimulatedPool:
         The pool by its law, at the corrected load.
     simulated
         Statistics by count of replicas, never rising with the count.
+    least
+        The count that simulation settled where the law takes the target for unattainable: no factor on the load makes
+        such a law agree, so that counts then serve in proportion to this one. None where the law knows better.
     """
 
     law: PoolModel
     simulated: dict[int, LatencyStatistics]
+    least: int | None = None
+
+    @classmethod
+    def of(cls, law: PoolModel, settled: Settled) -> "SimulatedPool":
+        """Return a pool by its law, and by the settled count where the law has none."""
+        return cls(law, {}, settled.least if settled.searched and not law.attainable else None)
+
+    def around(self, settled: Settled, chosen: int) -> "SimulatedPool":
+        """Return the pool with what simulation shows of a count and its neighbours; simulate where nothing is known."""
+        found: dict[int, LatencyStatistics] = {}
+        above: LatencyStatistics | None = None
+        for replicas in (chosen + 1, chosen, chosen - 1):
+            if replicas < 1:
+                continue
+            settled.trials.look(replicas)
+            statistics = settled.trials.statistics(replicas)
+            if statistics is None:
+                continue
+            if above is not None:  # two counts closer than their sampling error must not look reversed
+                statistics = worse(statistics, above)
+            found[replicas] = above = statistics
+        return replace(self, simulated=found)
 
     @property
     def rate_rps(self) -> float:
@@ -50,19 +78,25 @@ class SimulatedPool:
     @property
     def attainable(self) -> bool:
         """Whether any number of replicas meets the target."""
-        return self.law.attainable
+        return self.least is not None or self.law.attainable
 
     def need(self) -> Need:
         """Return what the pool asks for under its load."""
-        return self.law.need()
+        if self.least is None:
+            return self.law.need()
+        return Need(self.least - HALF, self.least - HALF, self.least)
 
     def least_replicas(self, rate_rps: float) -> int:
         """Return the least count that serves a load within the target, or the bounded rule where none does."""
-        return self.law.least_replicas(rate_rps)
+        if self.least is None:
+            return self.law.least_replicas(rate_rps)
+        return max(1, math.ceil(rate_rps / self.largest_load(1)))
 
     def largest_load(self, replicas: int) -> float:
         """Return the largest load, requests/s, that a count serves within the target, or by the bounded rule."""
-        return self.law.largest_load(replicas)
+        if self.least is None:
+            return self.law.largest_load(replicas)
+        return self.rate_rps * replicas / (self.least - HALF)
 
     def binding(self, replicas: int) -> Binding:
         """Return what decides how much a count serves."""
@@ -78,23 +112,6 @@ class SimulatedPool:
         value_s = self.statistics(replicas).of(self.statistic)
         assert value_s is not None
         return value_s
-
-
-def simulated_pool(law: PoolModel, settled: Settled, chosen: int) -> SimulatedPool:
-    """Simulate the chosen count and its neighbours as far as they were not; return the pool with what was found."""
-    found: dict[int, LatencyStatistics] = {}
-    above: LatencyStatistics | None = None
-    for replicas in (chosen + 1, chosen, chosen - 1):
-        if replicas < 1:
-            continue
-        settled.trials.look(replicas)
-        statistics = settled.trials.statistics(replicas)
-        if statistics is None:
-            continue
-        if above is not None:  # two counts closer than their sampling error must not look reversed
-            statistics = worse(statistics, above)
-        found[replicas] = above = statistics
-    return SimulatedPool(law, found)
 
 
 def worse(one: LatencyStatistics, other: LatencyStatistics) -> LatencyStatistics:
@@ -121,7 +138,7 @@ def verification_of(
     open_pools = [pool for pool, found in settled.items() if not found.decided]
     note = "; ".join(_note(pool, found) for pool, found in settled.items())
     if any(settled[pool].searched for pool in open_pools):
-        note += f"; {format_number(budget_requests)} requests do not settle {' and '.join(open_pools)}"
+        note += f"; {' and '.join(open_pools)} not settled by {format_number(budget_requests / 1e6)} million requests"
     return Verification(
         verified=not open_pools,
         margins=margins.map(lambda margin: margin.share),
@@ -138,7 +155,7 @@ def _note(pool: Pool, settled: Settled) -> str:
         return f"{pool} has no target"
     name = LATENCY[pool]
     if not settled.searched:
-        return f"no count meets the {name} target" if settled.decided else f"the {name} target is at the very edge"
+        return f"no count meets the {name} target"
     if settled.least is None:
         return f"the greatest {pool} count misses the {name} target"
     parts = [f"{name} at {settled.least} {_distance(settled, settled.least)}"]

@@ -10,8 +10,8 @@ from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.spec import Routing, SizingSpec
 from pdscaler.core.workload import WorkloadStats
 
-BUSIEST = 0.97
-"""Utilisation beyond which memory is not reckoned to grow further: such a trial is long overloaded or a close call."""
+BUSIEST = 0.99
+"""Utilisation beyond which memory is not reckoned to grow further: such a trial is overloaded or a close call."""
 
 _FIXED_POINT_ROUNDS = 30
 
@@ -63,8 +63,8 @@ def decode_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> M
 
     Notes
     -----
-    A stay, longer for the long answers that fill the pool (length-biased mean: 1 + scv), and stretched near saturation,
-    where the speed falls as the batch grows.
+    The mean residual stay (half a stay, 1 + scv times: long answers are met more often), stretched by the feedback of
+    the batch on its own speed, plus the memory of the queue for slots, as of a prefill pool's queue.
     """
     assert workload.isl is not None
     assert workload.osl is not None
@@ -80,8 +80,8 @@ def decode_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> M
     for _ in range(_FIXED_POINT_ROUNDS):
         batch = min(most, max(0.01, rate * tokens * surface.at_context(max(batch, 1.0), context)))
     in_flight = batch * replicas
-    # Near a full batch the queue for slots has the longer memory; before, the batch's own feedback on its speed.
-    one = surface.at_context(1.0, context)
-    feedback = min(BUSIEST, max(load, 1 - one / surface.at_context(max(batch, 1.0), context)))
-    forgets = in_flight * (1 + workload.osl.scv) / (1 - feedback)
+    feedback = min(BUSIEST, 1 - surface.at_context(1.0, context) / surface.at_context(max(batch, 1.0), context))
+    rho = min(load, BUSIEST)
+    variability = max(0.5, (workload.arrival_scv + workload.osl.scv) / 2)
+    forgets = in_flight * (1 + workload.osl.scv) / 2 / (1 - feedback) + variability * rho / (1 - rho**0.5) ** 2
     return Memory(load, max(forgets, float(replicas)), in_flight)

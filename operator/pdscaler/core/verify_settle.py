@@ -6,10 +6,16 @@ from typing import Protocol
 from pdscaler.core.decision import Trial
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget
-from pdscaler.core.verify_search import Found, Verdict, least_count
+from pdscaler.core.verify_search import Verdict, least_count
 
 MOST_REPLICAS = 2000
 """Counts beyond this are not simulated."""
+
+SHARE = 4
+"""A count may first take a quarter of what is left of the budget: its neighbours must be looked at too."""
+
+SPARE = 0.01
+"""A count that may miss the target by at most this share of it, so far as is known, is as good as enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Trials(Protocol):
         """Requests simulated so far, over all counts."""
 
     def judge(self, replicas: int, budget: int) -> Verdict:
-        """Say whether a count meets the target, for at most ``budget`` requests in all for this count."""
+        """Say whether a count meets the target, for one block of requests or ``budget`` in all for this count."""
 
     def look(self, replicas: int) -> None:
         """Make sure that a count was simulated."""
@@ -95,29 +101,79 @@ def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
     ceiling
         The greatest count allowed: a need beyond it is not counted.
     budget
-        Requests that the trials of this pool may cost.
+        Requests that the trials of this pool may cost. A count that is tried costs one block at least.
 
     Notes
     -----
-    A trial may first take half of what is left, so that its neighbours can be looked at too. Then the count just below
-    the answer, if undecided, gets all the rest: should it meet the target after all, the search goes on below it.
+    First each count that the search asks for gets a share of what is left, and one that is still undecided then counts
+    by its estimate. After that, all the rest goes to the two counts at the border, as long as they are undecided. If
+    the budget ends before, a count is taken for enough where its 95 % interval ends within 1 % above the target, half
+    of what anybody's sampling tolerates, and the next one otherwise.
     """
     simulable = ceiling <= MOST_REPLICAS
     ceiling = min(ceiling, MOST_REPLICAS)
-
-    def judge(replicas: int) -> Verdict:
-        left = max(budget - trials.requests, 0)
-        return trials.judge(replicas, trials.spent(replicas) + left // 2)
-
-    found = least_count(judge, min(start, ceiling), 1, ceiling)
-    while not found.settled:
-        undecided = ceiling if found.replicas is None else found.replicas - 1
-        left = max(budget - trials.requests, 0)
-        verdict = trials.judge(undecided, trials.spent(undecided) + left)
-        if verdict is Verdict.UNDECIDED:
+    search = _Search(trials, budget)
+    found = least_count(search.opinion, min(start, ceiling), 1, ceiling).replicas
+    while True:
+        border = (ceiling,) if found is None else (found, found - 1)
+        weak = [count for count in border if count >= 1 and search.undecided(count)]
+        if not weak or not search.insist(weak):
             break
-        if verdict is Verdict.MISSES:
-            found = Found(found.replicas, settled=True)
-        else:
-            found = least_count(judge, undecided, 1, undecided)
-    return Settled(trials, found.replicas, found.settled and (simulable or found.replicas is not None))
+        found = least_count(search.opinion, border[0], 1, ceiling).replicas
+    if found is not None and search.undecided(found) and not search.acceptable(found):
+        found = found + 1 if found < ceiling and search.opinion(found + 1) is Verdict.MEETS else None
+    if found is None:
+        return Settled(trials, None, simulable and search.clear(ceiling, meets=False))
+    decided = search.clear(found, meets=True) and (found == 1 or search.clear(found - 1, meets=False))
+    return Settled(trials, found, decided)
+
+
+class _Search:
+    """The trials of one search, its budget, and what to think of a count that is not decided."""
+
+    def __init__(self, trials: Trials, budget: int) -> None:
+        self._trials = trials
+        self._budget = budget
+        self._verdicts: dict[int, Verdict] = {}
+
+    def opinion(self, replicas: int) -> Verdict:
+        """Return the verdict on a count; the side of its estimate where it is undecided."""
+        if replicas not in self._verdicts:
+            self._judge(replicas, max(self._left, 0) // SHARE)
+        verdict = self._verdicts[replicas]
+        share = self._trials.margin(replicas).share
+        if verdict is not Verdict.UNDECIDED or share is None:
+            return verdict
+        return Verdict.MEETS if share >= 0 else Verdict.MISSES
+
+    def undecided(self, replicas: int) -> bool:
+        """Whether a count was tried, and is not decided."""
+        return self._verdicts.get(replicas) is Verdict.UNDECIDED
+
+    def insist(self, counts: list[int]) -> bool:
+        """Spend what is left on counts; return whether any of them could be simulated further."""
+        before = self._trials.requests
+        for index, replicas in enumerate(counts):
+            self._judge(replicas, max(self._left, 0) // (len(counts) - index))
+        return self._trials.requests > before
+
+    def acceptable(self, replicas: int) -> bool:
+        """Whether an undecided count is as good as enough."""
+        margin = self._trials.margin(replicas)
+        return margin.share is not None and margin.half_width is not None and margin.share - margin.half_width >= -SPARE
+
+    def clear(self, replicas: int, *, meets: bool) -> bool:
+        """Whether a count is decided one way, at least by its 95 % interval."""
+        if not self.undecided(replicas):
+            return self._verdicts.get(replicas) is (Verdict.MEETS if meets else Verdict.MISSES)
+        margin = self._trials.margin(replicas)
+        if margin.share is None or margin.half_width is None:
+            return False
+        return margin.share - margin.half_width >= 0 if meets else margin.share + margin.half_width < 0
+
+    @property
+    def _left(self) -> int:
+        return self._budget - self._trials.requests
+
+    def _judge(self, replicas: int, more: int) -> None:
+        self._verdicts[replicas] = self._trials.judge(replicas, self._trials.spent(replicas) + more)

@@ -25,10 +25,10 @@ RESOLUTION = 0.004
 ALONE = 1 << 15
 """Requests looked at one by one where a target seems beyond every count."""
 
-LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 18
+LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 19
 """Requests of the first block at least, and of any block at most."""
 
-MEMORIES_PER_BATCH = 1.5
+MEMORIES_PER_BATCH = 0.75
 """Relaxation times to a batch, at least; what correlation is left between batches widens the interval."""
 
 MEMORIES_TO_START = 3.0
@@ -92,7 +92,7 @@ class PoolTrials:
         self.requests = 0
 
     def judge(self, replicas: int, budget: int) -> Verdict:
-        """Simulate a count until it is clear of the target, or the budget does not hold the next block.
+        """Simulate a count until it is clear of the target, or the budget does not hold the next block (but the first).
 
         Parameters
         ----------
@@ -103,7 +103,9 @@ class PoolTrials:
         """
         assert self.target is not None
         run = self._runs.setdefault(replicas, Run())
-        while run.verdict is Verdict.UNDECIDED and run.requests + self.size(replicas, run.blocks) <= budget:
+        while run.verdict is Verdict.UNDECIDED and (
+            run.blocks == 0 or run.requests + self.size(replicas, run.blocks) <= budget
+        ):
             self._extend(replicas, run)
             run.verdict = self._verdict(run)
         return run.verdict
