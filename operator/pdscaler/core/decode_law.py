@@ -20,6 +20,7 @@ Accuracy: see :func:`decode_law`.
 
 import math
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate
 from statistics import NormalDist
 from typing import NamedTuple
@@ -27,17 +28,18 @@ from typing import NamedTuple
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.decision import Binding
 from pdscaler.core.decode_grid import ALONE, step_grid
-from pdscaler.core.decode_lengths import decode_lengths
+from pdscaler.core.decode_lengths import DecodeLengths, decode_lengths
 from pdscaler.core.decode_nodes import build_nodes
 from pdscaler.core.decode_wait import WAIT_STEP, WAIT_STEPS, WaitTail, wait_probability, wait_tail
 from pdscaler.core.profile import DecodeProfile
 from pdscaler.core.slo import LatencyStatistics, Statistic
-from pdscaler.core.workload import WorkloadStats
+from pdscaler.core.workload import LengthStats, WorkloadStats
+from pdscaler.errors import InvalidInputError
 
 DEVIATIONS = {Statistic.MEAN: 0.0, Statistic.P50: 0.0, Statistic.P90: 1.30, Statistic.P95: 1.74, Statistic.P99: 2.6}
 """Standard deviations above the mean of each percentile of TPOT: a gamma shape of skewness 0.35."""
 
-LOCAL_WAIT = 0.3
+LOCAL_WAIT = 0.4
 """Wait behind one full replica, over that of a pool of one, for each unit of the share of local fluctuations."""
 
 LEAST_ARRIVAL_SCV = 0.2
@@ -67,8 +69,19 @@ def decode_law(profile: DecodeProfile, workload: WorkloadStats, derate: float = 
     ------
     InvalidInputError
         If the profile holds what cannot be measured, or a length is unknown.
+
+    Notes
+    -----
+    ACCURACY
     """
-    return DecodeLaw(profile, workload, derate)
+    if workload.isl is None or workload.osl is None:
+        raise InvalidInputError("inputTokens" if workload.isl is None else "outputTokens", "the mean length is needed")
+    return _law(profile, workload.isl, workload.osl, workload.arrival_scv, derate)
+
+
+@lru_cache(maxsize=256)
+def _law(profile: DecodeProfile, isl: LengthStats, osl: LengthStats, arrival_scv: float, derate: float) -> "DecodeLaw":
+    return DecodeLaw(profile, decode_lengths(isl, osl), arrival_scv, derate)
 
 
 class DecodeLaw:
@@ -76,13 +89,12 @@ class DecodeLaw:
 
     __slots__ = ("_base", "_idle", "_lengths", "_nodes", "_own", "_per_request", "_tail", "_wait_scale")
 
-    def __init__(self, profile: DecodeProfile, workload: WorkloadStats, derate: float) -> None:
+    def __init__(self, profile: DecodeProfile, lengths: DecodeLengths, arrival_scv: float, derate: float) -> None:
         surface, grid = decode_surface(profile), step_grid(profile)
-        lengths = decode_lengths(workload)
         self._lengths = lengths
-        self._nodes = build_nodes(grid, surface, lengths, workload.arrival_scv, derate)
+        self._nodes = build_nodes(grid, surface, lengths, arrival_scv, derate)
         self._per_request = lengths.share * lengths.steps
-        self._wait_scale = (max(workload.arrival_scv, LEAST_ARRIVAL_SCV) + lengths.steps_scv) / 2 * lengths.steps
+        self._wait_scale = (max(arrival_scv, LEAST_ARRIVAL_SCV) + lengths.steps_scv) / 2 * lengths.steps
         self._tail: WaitTail | None = None
         self._base: dict[Statistic, tuple[tuple[float, ...], tuple[float, ...]]] = {}
         spread = math.sqrt(math.log1p(lengths.own_variance / lengths.own_context**2))
@@ -162,13 +174,14 @@ class DecodeLaw:
         share = min(max((occupancy - low) / (high - low), 0.0), 1.0)
         if replicas == 1:
             added_s = 0.0
-            variance = _between(nodes.one_variance, left, share)
+            variance = _between(nodes.one_variance, left, share) + _between(nodes.bent_variance, left, share)
             spread = _between(nodes.one_spread, left, share)
             among = 1.0
         else:
             added_s = _between(nodes.shared_s, left, share) / replicas
             variance = _between(nodes.many_variance, left, share)
-            variance += _between(nodes.shared_variance, left, share) / replicas
+            bent = _between(nodes.bent_variance, left, share) / math.sqrt(replicas)
+            variance += (_between(nodes.shared_variance, left, share) + bent) / replicas
             spread = _between(nodes.many_spread, left, share) + _between(nodes.shared_spread, left, share) / replicas
             among = 1.0 / replicas + LOCAL_WAIT * _between(nodes.local_share, left, share)
         room = nodes.occupancy[-1] - _between(nodes.occupancy, left, share)

@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pdscaler.core.workload import LengthStats, WorkloadStats
-from pdscaler.errors import InvalidInputError
+from pdscaler.core.workload import LengthStats
 
 SHORTEST = 1.5
 """A log-normal output shorter than this, tokens, rounds to one token: it never decodes."""
@@ -82,21 +81,13 @@ def _merged(atoms: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return groups
 
 
-def decode_lengths(workload: WorkloadStats) -> DecodeLengths:
-    """Read the lengths off a workload.
-
-    Raises
-    ------
-    InvalidInputError
-        If a length is unknown.
-    """
-    if workload.isl is None or workload.osl is None:
-        raise InvalidInputError("inputTokens" if workload.isl is None else "outputTokens", "the mean length is needed")
-    share, first, second, third = _step_moments(workload.osl)
-    prompt = workload.isl.mean_tokens
-    prompt_variance = prompt * prompt * max(0.0, workload.isl.scv)
+def decode_lengths(isl: LengthStats, osl: LengthStats) -> DecodeLengths:
+    """Work out what decode needs of the input and output lengths."""
+    share, first, second, third = _step_moments(osl)
+    prompt = isl.mean_tokens
+    prompt_variance = prompt * prompt * max(0.0, isl.scv)
     if share <= 0 or first <= 0:
-        return DecodeLengths(0.0, 0.0, 0.0, prompt, prompt, prompt_variance, prompt, prompt_variance, workload.osl)
+        return DecodeLengths(0.0, 0.0, 0.0, prompt, prompt, prompt_variance, prompt, prompt_variance, osl)
     progress = second / (2 * first)
     variance = max(0.0, second - first * first)
     return DecodeLengths(
@@ -108,7 +99,7 @@ def decode_lengths(workload: WorkloadStats) -> DecodeLengths:
         context_variance=prompt_variance + max(0.0, third / (3 * first) - progress * progress),
         own_context=prompt + first / 2,
         own_variance=prompt_variance + variance / 4,
-        output=workload.osl,
+        output=osl,
     )
 
 
