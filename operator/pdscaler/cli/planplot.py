@@ -318,7 +318,7 @@ def _legend(axis: Any, plan: PlanMap, regions: Any, *, forbidden: bool) -> None:
     if forbidden:
         handles.append(Patch(facecolor="white", edgecolor=_MUTED, hatch="////", lw=0.6, label="not allowed"))
     handles.append(Line2D([], [], color=_INK, lw=0.7, alpha=0.65, label="GPUs, equal cost"))
-    if plan.max_gpus is not None:
+    if plan.max_gpus is not None and plan.in_sight(plan.max_gpus):
         handles.append(Line2D([], [], color=_TARGET, lw=1.5, label=f"budget, {plan.max_gpus} GPUs"))
     axis.legend(
         handles=handles,

@@ -4,11 +4,13 @@
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 
 from pdscaler.core.choice import Space, space_of
-from pdscaler.core.decision import UNCORRECTED, SizingResult
+from pdscaler.core.decision import SizingResult
 from pdscaler.core.model import build_models
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyTarget, Statistic
@@ -16,8 +18,17 @@ from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.units import format_number
 
-SAMPLES = 161
+SAMPLES = 160
 """Loads at which a curve is computed."""
+
+STEEP = 4.0
+"""What lies above so many times target and operating point is out of the picture."""
+
+MOST_FACTOR = 1.25
+"""By so much at most the load is scaled for a curve to pass an operating point that was simulated."""
+
+HALVINGS = 10
+"""Of the step within which a curve leaves the picture: near saturation it is steep."""
 
 BEYOND_LOAD = 1.4
 """The load axis goes on to so many times the load, or to what the chosen counts serve, whichever is more."""
@@ -132,10 +143,16 @@ class PlanMap:
         """Return the GPUs of a pair."""
         return pair.prefill * self.gpus.prefill + pair.decode * self.gpus.decode
 
+    def in_sight(self, gpus: int) -> bool:
+        """Whether the line of pairs that cost so many GPUs crosses the map."""
+        return self._cost_at(0) <= gpus <= self._cost_at(-1)
+
+    def _cost_at(self, index: int) -> int:
+        return self.cost(self.counts.map(lambda counts: counts[index]))
+
     def cost_levels(self, most: int = 6) -> tuple[int, ...]:
         """Return round numbers of GPUs whose lines cross the map, at most ``most``."""
-        least = self.cost(PerPool(*(self.counts[pool][0] for pool in Pool)))
-        greatest = self.cost(PerPool(*(self.counts[pool][-1] for pool in Pool)))
+        least, greatest = self._cost_at(0), self._cost_at(-1)
         step = _round_up((greatest - least) / most)
         first = (least // step + 1) * step
         return tuple(range(first, greatest, step))[:most]
@@ -161,7 +178,7 @@ def plan_picture(spec: SizingSpec, workload: WorkloadStats, result: SizingResult
     Parameters
     ----------
     spec, workload, result
-        As they were sized; where a simulation settled the counts the curves bear its corrections.
+        As they were sized; where a simulation settled the counts the curves pass its operating point.
     """
     chosen = result.pools.map(lambda pool: pool.replicas)
     last_rps, panels = _panels(spec, workload, result, chosen)
@@ -180,8 +197,7 @@ def plan_picture(spec: SizingSpec, workload: WorkloadStats, result: SizingResult
 def _panels(
     spec: SizingSpec, workload: WorkloadStats, result: SizingResult, chosen: PerPool[int]
 ) -> tuple[float, tuple[Panel, ...]]:
-    corrections = UNCORRECTED if result.verification is None else result.verification.corrections
-    models = build_models(spec, workload, corrections)
+    models = build_models(spec, workload)
     targets = PerPool(spec.slo.ttft, spec.slo.tpot)
     predicted = PerPool(result.predicted.ttft_s, result.predicted.tpot_s)
     statistics = targets.map(lambda target: Statistic.MEAN if target is None else target.statistic)
@@ -191,17 +207,52 @@ def _panels(
     rate = workload.arrival_rate_rps
     served = max(models.pools[pool].largest_load(chosen[pool]) for pool in Pool)
     last = BEYOND_LOAD * served if rate == 0 else max(BEYOND_LOAD * rate, min(1.1 * served, MOST_BEYOND * rate))
-    loads = tuple(last * index / (SAMPLES - 1) for index in range(1, SAMPLES))
-    at_load = [build_models(spec, replace(workload, arrival_rate_rps=load), corrections) for load in loads]
+    loads = sorted({rate, *(last * index / SAMPLES for index in range(1, SAMPLES + 1))} - {0.0})
+
+    def value_s(pool: Pool, replicas: int, factor: float, load_rps: float) -> float:
+        there = build_models(spec, replace(workload, arrival_rate_rps=load_rps * factor))
+        return math.inf if there is None else there.pools[pool].value_s(replicas)
+
     panels = []
     for pool in Pool:
-        curves = []
-        for replicas in (chosen[pool], chosen[pool] - 1):
-            if replicas >= 1:
-                values = (there.pools[pool].value_s(replicas) for there in at_load if there is not None)
-                curves.append(Curve(replicas, loads, tuple(values)))
-        panels.append(Panel(pool, statistics[pool], targets[pool], tuple(curves), predicted[pool].of(statistics[pool])))
+        target, at_plan_s = targets[pool], predicted[pool].of(statistics[pool])
+        factor = _factor(partial(value_s, pool, chosen[pool]), rate, at_plan_s)
+        marks = (0.0 if target is None else target.target_s, at_plan_s or 0.0)
+        high_s = STEEP * max(mark for mark in marks if math.isfinite(mark))
+        counts = [replicas for replicas in (chosen[pool], chosen[pool] - 1) if replicas >= 1]
+        curves = [_curve(partial(value_s, pool, replicas, factor), replicas, loads, high_s) for replicas in counts]
+        panels.append(Panel(pool, statistics[pool], target, tuple(curves), at_plan_s))
     return last, tuple(panels)
+
+
+def _factor(value_s: Callable[[float, float], float], rate_rps: float, at_plan_s: float | None) -> float:
+    """Return the factor on the load, within limits, with which the model's curve passes the operating point.
+
+    The operating point may come from a simulation, and the model is off by some percent of load then.
+    """
+    if rate_rps == 0 or at_plan_s is None or not math.isfinite(at_plan_s):
+        return 1.0
+    if math.isclose(value_s(1.0, rate_rps), at_plan_s, rel_tol=1e-9):
+        return 1.0
+    low, high = 1 / MOST_FACTOR, MOST_FACTOR
+    for _ in range(2 * HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if value_s(middle, rate_rps) > at_plan_s else (middle, high)
+    return low
+
+
+def _curve(value_s: Callable[[float], float], replicas: int, loads: Sequence[float], high_s: float) -> Curve:
+    """Compute a curve; where it leaves the picture (above ``high_s``) within one step, look closer."""
+    points = {load: value_s(load) for load in loads}
+    above = next((load for load in loads if points[load] > high_s), None)
+    if above is not None:
+        below = max((load for load in loads if load < above), default=0.0)
+        for _ in range(HALVINGS):
+            middle = (below + above) / 2
+            points[middle] = value_s(middle)
+            below, above = (middle, above) if points[middle] <= high_s else (below, middle)
+    ordered = sorted(points)
+    return Curve(replicas, tuple(ordered), tuple(points[load] for load in ordered))
 
 
 def _plan_map(spec: SizingSpec, result: SizingResult, chosen: PerPool[int]) -> PlanMap:

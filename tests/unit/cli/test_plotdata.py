@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from pdscaler.cli.plotdata import MOST_BEYOND, PlanMap, PlanPicture, Region, plan_picture
-from pdscaler.core.decision import SizingResult
+from pdscaler.core.decision import Prediction, SizingResult
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import predict, size
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
@@ -64,6 +64,17 @@ class TestCurves:
         assert (ttft.name, tpot.name) == ("TTFT P95", "TPOT mean")
         assert ttft.at_plan_s == result.predicted.ttft_s.p95
         assert (ttft.target, tpot.target) == (spec.slo.ttft, spec.slo.tpot)
+
+    def test_a_simulated_operating_point_lies_on_its_curve(self) -> None:
+        result = size(PAPER, paper_workload())
+        ttft_s, tpot_s = result.predicted.ttft_s, result.predicted.tpot_s
+        assert ttft_s.mean is not None
+        simulated = Prediction(replace(ttft_s, mean=1.1 * ttft_s.mean), tpot_s)
+        shown = plan_picture(PAPER, paper_workload(), replace(result, predicted=simulated))
+        ttft, tpot = shown.panels
+        for panel, expected in ((ttft, simulated.ttft_s.mean), (tpot, simulated.tpot_s.mean)):
+            curve = panel.curves[0]
+            assert curve.values_s[curve.loads_rps.index(PAPER_RATE_RPS)] == pytest.approx(expected, rel=1e-3)
 
     def test_one_replica_has_no_fewer(self) -> None:
         shown, result = picture(replace(points_spec(), model=SizingModel.PAPER_MM1), paper_workload(0.5))
