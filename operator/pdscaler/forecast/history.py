@@ -20,6 +20,13 @@ _SLACK = 1e-6
 """Points of time closer than this share of a step are the same point of the grid."""
 
 
+MOST_SAMPLES = 100_000
+"""A history keeps at most so many: more than 15 days of 15 s."""
+
+MOST = 1e9
+"""Rates and lengths beyond this are no measurement but an error, and unknown."""
+
+
 class Row(IntEnum):
     """The rows of :attr:`History.values`."""
 
@@ -88,7 +95,7 @@ class History:
         step_s, end_s, window_s
             See the class; the window is the step where it is left out.
         rate_rps
-            Requests/s. What is NaN, infinite or below 0 is a gap.
+            Requests/s. What is NaN, below 0 or beyond :data:`MOST` is a gap.
         isl_mean, isl_scv, osl_mean, osl_scv
             Lengths; a mean must be above 0 and a scv at least 0 to count as known. Left out: unknown throughout.
 
@@ -194,20 +201,16 @@ class History:
                 "history.step_s", f"is {newer.step_s:g} s where {self.step_s:g} s are collected; resample it"
             )
         steps = round((newer.end_s - self.end_s) / self.step_s)
+        keep = MOST_SAMPLES if keep_s >= MOST_SAMPLES * self.step_s else math.floor(keep_s / self.step_s + _SLACK)
         if steps <= 0:
-            return self.last(keep_s) if keep_s < math.inf else self
-        end_s = self.end_s + steps * self.step_s
-        # What is older than is kept need not be laid out, however long the gap.
-        steps = min(steps, math.ceil(keep_s / self.step_s)) if keep_s < math.inf else steps
-        taken = newer.values[:, max(0, len(newer) - steps) :]
-        hole = steps - taken.shape[1]
-        own = self.values
-        if keep_s < math.inf:
-            own = own[:, max(0, own.shape[1] - max(0, math.floor(keep_s / self.step_s + _SLACK) - steps)) :]
-            if math.floor(keep_s / self.step_s + _SLACK) <= steps:
-                own = own[:, :0]
-        parts = [own, taken] if hole == 0 else [own, np.full((len(Row), hole), np.nan), taken]
-        return History(self.step_s, end_s, np.concatenate(parts, axis=1), self.window_s)
+            return self.last(keep * self.step_s)
+        # What is older than what is kept is not laid out, however long the gap.
+        laid = min(steps, keep)
+        own = self.values[:, max(0, len(self) - max(0, keep - steps)) :]
+        taken = newer.values[:, max(0, len(newer) - laid) :]
+        hole = np.full((len(Row), laid - taken.shape[1]), np.nan)
+        values = np.concatenate([own, hole, taken], axis=1)
+        return History(self.step_s, self.end_s + steps * self.step_s, values, self.window_s)
 
     def observed(self, workload: WorkloadStats | None, at_s: float, keep_s: float = math.inf) -> "History":
         """Return the history with one reading more; None is a gap.
@@ -265,7 +268,8 @@ class History:
 
 def _known(values: Array) -> Array:
     """Return the values with NaN for whatever cannot be."""
-    values = np.where(np.isfinite(values) & (values >= 0), values, np.nan)
+    with np.errstate(invalid="ignore"):
+        values = np.where((values >= 0) & (values <= MOST), values, np.nan)
     for row in (Row.ISL_MEAN, Row.OSL_MEAN):
         values[row, values[row] == 0] = np.nan
     return values

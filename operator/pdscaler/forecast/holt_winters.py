@@ -92,6 +92,8 @@ class HoltWinters:
         else:
             error = sample.level_rps - level - damping * trend
             level, trend = level + damping * trend + gain * error, damping * trend + gain_of_trend * error
+        if math.isnan(level):
+            return (), math.nan
         return (level, trend), max(0.0, level + damping * trend, level + far * trend)
 
 
@@ -104,16 +106,17 @@ def fit_holt_winters(window: Window) -> HoltWinters:
     chosen = DEFAULT
     if int((~np.isnan(window.peak_rps)).sum()) >= _LEAST_PAIRS:
         points, _, _ = _smoothed(window, TRIED)
-        losses = []
-        for column in range(len(TRIED)):
-            ratios = Ratios.of(window.peak_rps, points[:, column], grid.horizon_steps, grid.horizon_s)
-            losses.append(
-                np.nanmean(
-                    pinball_losses(window.peak_rps, points[:, column] * ratios.seen(grid.quantile), grid.quantile)
-                )
-            )
-        chosen = TRIED[int(np.argmin(losses))] if np.isfinite(losses).any() else DEFAULT
+        losses = [_best_loss(window, points[:, column]) for column in range(len(TRIED))]
+        chosen = TRIED[losses.index(min(losses))]
     return HoltWinters(chosen, grid.step_s, grid.horizon_steps)
+
+
+def _best_loss(window: Window, points: Array) -> float:
+    """Return the mean pinball loss of the points with the ratio that makes it least."""
+    grid = window.grid
+    ratio = Ratios.of(window.peak_rps, points, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)
+    losses = pinball_losses(window.peak_rps, points * (1.0 if math.isnan(ratio) else ratio), grid.quantile)
+    return float(losses[~np.isnan(losses)].mean())
 
 
 def _gains(smoothing: Smoothing, step_s: float, horizon_steps: int) -> tuple[float, float, float, float]:

@@ -1,6 +1,7 @@
 """Learning anew from the window before a point of time: fits, back-test, choice. May import numpy only."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -110,20 +111,22 @@ def _fitted(settings: ForecastSettings, window: Window) -> tuple[list[Model], tu
     wanted = settings.method
     models: list[Model] = [LastValue()]
     missing: list[tuple[Method, str]] = []
+    fits: list[tuple[Method, Callable[[], Model | None], str]] = []
     if wanted in {Method.AUTO, Method.HOLT_WINTERS}:
         models.append(fit_holt_winters(window))
     if wanted in {Method.AUTO, Method.SEASONAL}:
-        seasonal = fit_seasonal(window, FIT_EVERY_S)
-        if seasonal is None:
-            missing.append((Method.SEASONAL, _NO_SEASON))
-        else:
-            models.append(seasonal)
+        fits.append((Method.SEASONAL, lambda: fit_seasonal(window, FIT_EVERY_S), _NO_SEASON))
     if wanted in {Method.AUTO, Method.ARIMA}:
-        arima = fit_arima(window)
-        if arima is None:
-            missing.append((Method.ARIMA, _NO_ARIMA))
+        fits.append((Method.ARIMA, lambda: fit_arima(window), _NO_ARIMA))
+    for method, fit, without in fits:
+        try:
+            model, why = fit(), without
+        except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
+            model, why = None, f"the fit failed: {error}"
+        if model is None:
+            missing.append((method, why))
         else:
-            models.append(arima)
+            models.append(model)
     return models, tuple(missing)
 
 

@@ -9,6 +9,7 @@ what came after it, and a back-test of it is honest.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ MOST_PERIODS = 5
 
 LEAST_CORRELATION = 0.3
 """A period that explains less than this of the variation is not worth following."""
+
+CLEAR_CORRELATION = 0.5
+"""What a day or a week needs."""
 
 LEAST_GROWTH, MOST_GROWTH = 0.5, 5.0
 """The ratio of two profile values is kept within this."""
@@ -130,8 +134,9 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     -----
     The straight trend is taken out first. A lag counts if its autocorrelation is a local maximum after the first zero
     crossing, at least :data:`LEAST_CORRELATION` and three standard errors by Bartlett's formula, of correlations
-    before the first zero crossing. The first such lag that is within 0.05 of the highest one is the period (its
-    multiples correlate as well); a day or a week within 4 % is taken as exactly that; a week must beat the day.
+    before the first zero crossing. A day or a week is expected of what people do, and needs :data:`CLEAR_CORRELATION`
+    instead, as two cycles of a smooth one are never significant. The first lag that is within 0.05 of the highest one
+    is the period (its multiples correlate as well); a day or a week within 4 % is taken as exactly that.
     """
     known = ~np.isnan(rate_rps)
     first, last = (int(known.argmax()), rate_rps.size - int(known[::-1].argmax())) if known.any() else (0, 0)
@@ -152,11 +157,12 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     error = math.sqrt((1.0 + 2.0 * float((correlation[1:crossing] ** 2).sum())) / size)
     least = max(LEAST_CORRELATION, _SIGNIFICANT * error)
     lags = np.arange(max(crossing, math.ceil(shortest_s / step_s), 1), size // 2 + 1)
-    lags = lags[(lags + 1 < size) & ((lags <= size // 3) | _near_known(lags.astype(np.float64) * step_s))]
+    lags = lags[(lags + 1 < size) & ((lags <= size // 3) | _near_known(lags * step_s))]
     if not lags.size:
         return None
     at, before, after = correlation[lags], correlation[lags - 1], correlation[lags + 1]
-    peaks = lags[(at >= before) & (at >= after) & (at >= least)]
+    enough = (at >= least) | (_near_known(lags * step_s) & (at >= CLEAR_CORRELATION))
+    peaks = lags[(at >= before) & (at >= after) & enough]
     if not peaks.size:
         return None
     highest = float(correlation[peaks].max())
@@ -168,7 +174,7 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     return lag * step_s, float(correlation[lag])
 
 
-def _near_known(periods_s: Array) -> NDArray[np.bool_]:
+def _near_known(periods_s: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell which periods may be a day or a week."""
     near: NDArray[np.bool_] = np.logical_or(*(np.abs(periods_s - known) <= _SNAP * known for known in (DAY_S, WEEK_S)))
     return near
