@@ -24,16 +24,25 @@ class Constants:
         Factor of the queueing term, and the power of the replicas it is divided by.
     full_weight
         How fast the throughput that counts moves from that of full passes to the greatest one as budgets grow.
-    bounded, bounded_pooling, bounded_budget, bounded_bursts, bounded_shape
-        Greatest wait for passes against the mean, and the shape towards it.
-    wait_power
+    bounded, bounded_pooling, bounded_range, bounded_pool_range, bounded_bursts, bounded_pool_bursts
+        Greatest wait for passes against the mean: how it falls with replicas, grows with the range of pass times and
+        with bursts.
+    bounded_shape, bounded_shape_pooling
+        How the wait for passes rises towards its greatest value.
+    wait_power, wait_pool_power
         Power of the probability of a wait in percentiles.
-    tail, tail_kappa, tail_lengths, tail_pool, tail_power, heavy
+    tail, tail_lengths, tail_pooling, tail_power, tail_pool_power, heavy
         Scale of the queueing term's exponential tail; how much longer it gets far out where lengths are heavy-tailed.
-    spread_power
+    spread_power, spread_pool_power
         How the excesses of own length and delay over their means add: 1 directly, 2 as independent spreads.
-    half_shape, half_sharing, half_queueing, half_power, half_gap
+    half_shape, half_pool_shape, half_sharing, half_pool_sharing, half_queueing, half_pool_queueing,
+    half_power, half_gap, half_pool_gap
         The median's weights of both parts of the delay, and its share of the gap between mean and median length.
+
+    Notes
+    -----
+    Terms named ``pool`` count by 1 − 1 / c or c^x − 1, those named ``pooling`` are powers of c: at one replica all
+    pools are the same.
     """
 
     sharpness: float
@@ -63,161 +72,197 @@ class Constants:
     full_weight: float
     bounded: float
     bounded_pooling: float
-    bounded_budget: float
+    bounded_range: float
+    bounded_pool_range: float
     bounded_bursts: float
+    bounded_pool_bursts: float
     bounded_shape: float
+    bounded_shape_pooling: float
     wait_power: float
+    wait_pool_power: float
     tail: float
-    tail_kappa: float
     tail_lengths: float
-    tail_pool: float
+    tail_pooling: float
     tail_power: float
+    tail_pool_power: float
     heavy: float
     spread_power: float
+    spread_pool_power: float
     half_shape: float
+    half_pool_shape: float
     half_sharing: float
+    half_pool_sharing: float
     half_queueing: float
+    half_pool_queueing: float
     half_power: float
     half_gap: float
+    half_pool_gap: float
 
 
 SINGLE = Constants(
     sharpness=2.5,
     sharpness_pool=0.0,
     sharpness_growth=1.0,
-    sharpness_bursts=0.008981,
+    sharpness_bursts=0.009374,
     sharpness_pooling=0.0,
-    sharpness_lengths=0.05368,
-    wait_bursts=0.8315,
-    wait_lengths=0.239,
+    sharpness_lengths=0.02496,
+    wait_bursts=0.8276,
+    wait_lengths=0.2485,
     wait_pool=0.0,
     wait_pooling=0.0,
-    residual=0.4912,
+    residual=0.4892,
     residual_pool=0.0,
     residual_growth=1.0,
     residual_lengths=0.0,
-    burst=1.085,
+    burst=1.06,
     burst_pooling=0.0,
-    queue_power=0.4028,
-    queue_kappa=1.139,
+    queue_power=0.3937,
+    queue_kappa=1.176,
     queue_pooling=0.0,
-    queue_budget=-0.098,
+    queue_budget=-0.1038,
     queue_pool=0.0,
     queue_pool_budget=0.0,
-    queue_factor=1.019,
+    queue_factor=1.016,
     queue_share=1.0,
-    full_weight=0.3247,
-    bounded=1.039,
-    bounded_pooling=0.01167,
-    bounded_budget=-0.08634,
-    bounded_bursts=0.0155,
-    bounded_shape=2.003,
-    wait_power=0.9344,
-    tail=1.183,
-    tail_kappa=1.842e-16,
-    tail_lengths=-0.08801,
-    tail_pool=-1.797e-19,
-    tail_power=0.5936,
-    heavy=0.6778,
-    spread_power=1.307,
-    half_shape=0.2126,
-    half_sharing=0.9823,
-    half_queueing=0.5867,
-    half_power=0.8995,
-    half_gap=0.1309,
+    full_weight=0.3232,
+    bounded=0.8484,
+    bounded_pooling=0.0,
+    bounded_range=-0.04158,
+    bounded_pool_range=0.0,
+    bounded_bursts=1.127e-09,
+    bounded_pool_bursts=0.0,
+    bounded_shape=2.276,
+    bounded_shape_pooling=0.0,
+    wait_power=0.8194,
+    wait_pool_power=0.0,
+    tail=1.258,
+    tail_lengths=-0.08929,
+    tail_pooling=0.0,
+    tail_power=0.45,
+    tail_pool_power=0.0,
+    heavy=0.5555,
+    spread_power=1.218,
+    spread_pool_power=0.0,
+    half_shape=0.1511,
+    half_pool_shape=0.0,
+    half_sharing=0.981,
+    half_pool_sharing=0.0,
+    half_queueing=0.6265,
+    half_pool_queueing=0.0,
+    half_power=1.295,
+    half_gap=0.1929,
+    half_pool_gap=0.0,
 )
 """One replica, and every replica of a pool under round robin or random routing."""
 
 JOIN_SHORTEST_QUEUE = Constants(
     sharpness=2.5,
-    sharpness_pool=0.8601,
-    sharpness_growth=0.5654,
-    sharpness_bursts=0.008981,
-    sharpness_pooling=0.608,
-    sharpness_lengths=0.05368,
-    wait_bursts=0.8315,
-    wait_lengths=0.239,
-    wait_pool=2.067,
-    wait_pooling=0.119,
-    residual=0.4912,
-    residual_pool=1.026,
-    residual_growth=0.3993,
-    residual_lengths=0.5559,
-    burst=1.085,
-    burst_pooling=1.207,
-    queue_power=0.4028,
-    queue_kappa=1.139,
-    queue_pooling=0.4663,
-    queue_budget=-0.098,
-    queue_pool=2.665,
-    queue_pool_budget=-0.2786,
-    queue_factor=1.019,
-    queue_share=0.999,
-    full_weight=0.3247,
-    bounded=0.8271,
-    bounded_pooling=0.2656,
-    bounded_budget=-0.03137,
-    bounded_bursts=0.1205,
-    bounded_shape=1.059,
-    wait_power=0.9686,
-    tail=1.464,
-    tail_kappa=1.216e-24,
-    tail_lengths=0.06684,
-    tail_pool=-0.1122,
-    tail_power=0.5457,
-    heavy=0.2411,
-    spread_power=1.802,
-    half_shape=0.9391,
-    half_sharing=1.044,
-    half_queueing=0.6681,
-    half_power=0.9,
-    half_gap=0.6203,
+    sharpness_pool=1.431,
+    sharpness_growth=0.491,
+    sharpness_bursts=0.009374,
+    sharpness_pooling=0.4922,
+    sharpness_lengths=0.02496,
+    wait_bursts=0.8276,
+    wait_lengths=0.2485,
+    wait_pool=2.03,
+    wait_pooling=0.115,
+    residual=0.4892,
+    residual_pool=1.2,
+    residual_growth=0.214,
+    residual_lengths=0.5131,
+    burst=1.06,
+    burst_pooling=1.026,
+    queue_power=0.3937,
+    queue_kappa=1.176,
+    queue_pooling=0.3763,
+    queue_budget=-0.1038,
+    queue_pool=2.489,
+    queue_pool_budget=-0.3095,
+    queue_factor=1.016,
+    queue_share=0.9995,
+    full_weight=0.3232,
+    bounded=0.8484,
+    bounded_pooling=0.2744,
+    bounded_range=-0.04158,
+    bounded_pool_range=0.08777,
+    bounded_bursts=1.127e-09,
+    bounded_pool_bursts=0.0,
+    bounded_shape=2.276,
+    bounded_shape_pooling=0.1831,
+    wait_power=0.8194,
+    wait_pool_power=0.02802,
+    tail=1.258,
+    tail_lengths=-0.08929,
+    tail_pooling=0.04355,
+    tail_power=0.45,
+    tail_pool_power=0.0219,
+    heavy=0.5555,
+    spread_power=1.218,
+    spread_pool_power=0.7032,
+    half_shape=0.1511,
+    half_pool_shape=1.025,
+    half_sharing=0.981,
+    half_pool_sharing=0.0,
+    half_queueing=0.6265,
+    half_pool_queueing=0.3173,
+    half_power=1.295,
+    half_gap=0.1929,
+    half_pool_gap=0.5941,
 )
 """Pools of two replicas and more."""
 
 CENTRAL = Constants(
     sharpness=2.5,
-    sharpness_pool=0.000795,
+    sharpness_pool=0.0009674,
     sharpness_growth=2.0,
-    sharpness_bursts=0.008981,
-    sharpness_pooling=2.721e-15,
-    sharpness_lengths=0.05368,
-    wait_bursts=0.8315,
-    wait_lengths=0.239,
-    wait_pool=1.764,
-    wait_pooling=0.1516,
-    residual=0.4912,
-    residual_pool=0.6229,
-    residual_growth=0.05,
+    sharpness_bursts=0.009374,
+    sharpness_pooling=4.225e-06,
+    sharpness_lengths=0.02496,
+    wait_bursts=0.8276,
+    wait_lengths=0.2485,
+    wait_pool=1.804,
+    wait_pooling=0.145,
+    residual=0.4892,
+    residual_pool=0.06398,
+    residual_growth=0.5933,
     residual_lengths=2.0,
-    burst=1.085,
-    burst_pooling=0.1072,
-    queue_power=0.4028,
-    queue_kappa=1.139,
-    queue_pooling=5.22e-22,
-    queue_budget=-0.098,
-    queue_pool=3.806,
-    queue_pool_budget=-0.8105,
-    queue_factor=1.019,
-    queue_share=0.8372,
-    full_weight=0.3247,
-    bounded=0.6746,
-    bounded_pooling=2.737e-14,
-    bounded_budget=0.2585,
-    bounded_bursts=4.394e-12,
-    bounded_shape=2.445,
-    wait_power=0.8545,
-    tail=1.313,
-    tail_kappa=1.763e-18,
-    tail_lengths=-0.03827,
-    tail_pool=-0.1218,
-    tail_power=0.8584,
-    heavy=1.925e-15,
-    spread_power=1.825,
-    half_shape=1.258,
-    half_sharing=0.8576,
-    half_queueing=0.7335,
-    half_power=0.9,
-    half_gap=0.5457,
+    burst=1.06,
+    burst_pooling=0.08489,
+    queue_power=0.3937,
+    queue_kappa=1.176,
+    queue_pooling=1.14e-22,
+    queue_budget=-0.1038,
+    queue_pool=4.218,
+    queue_pool_budget=-0.8533,
+    queue_factor=1.016,
+    queue_share=0.8334,
+    full_weight=0.3232,
+    bounded=0.8484,
+    bounded_pooling=6.793e-13,
+    bounded_range=-0.04158,
+    bounded_pool_range=0.0,
+    bounded_bursts=1.127e-09,
+    bounded_pool_bursts=0.0,
+    bounded_shape=2.276,
+    bounded_shape_pooling=0.0,
+    wait_power=0.8194,
+    wait_pool_power=0.03515,
+    tail=1.258,
+    tail_lengths=-0.08929,
+    tail_pooling=-1.997e-12,
+    tail_power=0.45,
+    tail_pool_power=-2.878e-13,
+    heavy=0.5555,
+    spread_power=1.218,
+    spread_pool_power=0.3758,
+    half_shape=0.1511,
+    half_pool_shape=1.393,
+    half_sharing=0.981,
+    half_pool_sharing=0.0,
+    half_queueing=0.6265,
+    half_pool_queueing=0.03509,
+    half_power=1.295,
+    half_gap=0.1929,
+    half_pool_gap=0.4268,
 )
 """Pools of two replicas and more with one queue for all."""

@@ -30,56 +30,33 @@ renewal arrivals: W. Whitt 1983, Bell Syst. Tech. J. 62. The exponents and facto
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pdscaler.core.curves import prefill_curve
 from pdscaler.core.decision import Binding
-from pdscaler.core.prefill_constants import CENTRAL, JOIN_SHORTEST_QUEUE, SINGLE, Constants
+from pdscaler.core.prefill_constants import CENTRAL, JOIN_SHORTEST_QUEUE, SINGLE
 from pdscaler.core.prefill_lengths import PromptLengths, prompt_lengths
 from pdscaler.core.prefill_passes import PassTable, cautious_pass_table, pass_table
+from pdscaler.core.prefill_pool import PoolFactors, Variation, pool_factors
 from pdscaler.core.profile import PrefillProfile
 from pdscaler.core.slo import LatencyStatistics, Statistic
 from pdscaler.core.spec import Routing
-from pdscaler.core.workload import LengthStats, WorkloadStats
+from pdscaler.core.workload import WorkloadStats
 from pdscaler.errors import InvalidInputError
 
 LEAST_ARRIVAL_SCV = 0.01
 """Arrivals more regular than this are taken to be so: the formulas divide by the scv."""
 
-SHARPEST = 40.0
-"""Greatest exponent of the smooth maximum: beyond it there is no difference, and powers would overflow."""
+FLAT_FROM = 0.75
+"""Flatness of pass times beyond which the wait for the running pass goes by the load, not by the replicas."""
 
-BLUNTEST = 1.05
-"""Least exponent of the smooth maximum."""
-
-LEAST_EXPONENT, MOST_EXPONENT = 0.3, 200.0
-"""Bounds of the exponent of the load in the queueing term."""
+GRAIN = 2.0**-28
+"""Values are whole multiples of this part of a pass over the mean tokens, rounded up."""
 
 CAUTIOUS_BEYOND = 0.9
 """Percentiles beyond this one use the cautious tables."""
 
 _QUANTILES = {statistic: statistic.quantile or 0.0 for statistic in Statistic}
-_ONE_TOKEN = LengthStats(1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """What depends on the count of replicas only: the exponents and factors of the formulas (module docstring)."""
-
-    constants: Constants
-    sharpness: float
-    busy_sharpness: float
-    wait_exponent: float
-    residual: float
-    residual_spread: float
-    burst: float
-    full_weight: float
-    queue_exponent: float
-    queue_factor: float
-    bounded_factor: float
-    tail_factor: float
-    heavy: float
 
 
 class _Delay(NamedTuple):
@@ -105,25 +82,40 @@ class PrefillLaw:
     never fall as the lengths vary more: there the passes are taken not to get faster by it (cautious tables).
     """
 
-    __slots__ = ("_arrival_scv", "_budget", "_cautious", "_demand_scv", "_lengths", "_pools", "_routing", "_table")
+    __slots__ = (
+        "_arrival_scv",
+        "_cautious",
+        "_flat",
+        "_grain_s",
+        "_lengths",
+        "_pools",
+        "_routing",
+        "_table",
+        "_variation",
+    )
 
     def __init__(
         self,
         lengths: PromptLengths,
         tables: tuple[PassTable, PassTable],
+        variation: Variation,
         *,
-        budget: float,
         arrival_scv: float,
         routing: Routing,
     ) -> None:
         self._lengths = lengths
         self._table, self._cautious = tables
-        self._budget = max(1.0, budget)
+        self._variation = variation
         self._arrival_scv = max(LEAST_ARRIVAL_SCV, arrival_scv)
         self._routing = routing
-        # Passes are limited by time where one prompt fills the budget, by tokens where many do.
-        self._demand_scv = lengths.pass_scv + (lengths.scv - lengths.pass_scv) * (1 - 1 / self._budget)
-        self._pools: dict[int, _Pool] = {}
+        self._pools: dict[int, PoolFactors] = {}
+        self._grain_s = GRAIN * lengths.middle_s
+        # Where a pass takes as long whatever it holds, adding replicas to a loaded pool lengthens the wait under
+        # join-shortest-queue: all arrivals then go to replicas that have just begun. A law must not rise with replicas,
+        # so the wait goes by what the load fills instead, (1 + 2 erlangs)^flat c^(1 − flat) for c.
+        shared = routing in (Routing.JOIN_SHORTEST_QUEUE, Routing.CENTRAL)
+        flatness = self._table.flatness
+        self._flat = max(0.0, (flatness - FLAT_FROM) / (1.0 - FLAT_FROM)) if shared else 0.0
 
     def at(self, replicas: int, rate_rps: float) -> LatencyStatistics:
         """Return mean and percentiles of TTFT, seconds; infinite where the queue is unstable."""
@@ -131,8 +123,8 @@ class PrefillLaw:
         if rate_rps <= 0:
             return LatencyStatistics(*(alone_s[statistic] for statistic in Statistic))
         pool = self._pools.get(replicas) or self._pool(replicas)
-        delay = self._delay(pool, self._table, rate_rps / replicas, pool.residual_spread)
-        far = self._delay(pool, self._cautious, rate_rps / replicas, pool.residual)
+        delay = self._delay(pool, self._table, replicas, rate_rps, pool.residual_spread)
+        far = self._delay(pool, self._cautious, replicas, rate_rps, 1.0)
         return LatencyStatistics(
             self._mean_s(delay),
             self._median_s(pool, delay),
@@ -148,9 +140,9 @@ class PrefillLaw:
         pool = self._pools.get(replicas) or self._pool(replicas)
         quantile = _QUANTILES[statistic]
         if quantile > CAUTIOUS_BEYOND:
-            far = self._delay(pool, self._cautious, rate_rps / replicas, pool.residual)
+            far = self._delay(pool, self._cautious, replicas, rate_rps, 1.0)
             return self._tail_s(pool, far, statistic, quantile)
-        delay = self._delay(pool, self._table, rate_rps / replicas, pool.residual_spread)
+        delay = self._delay(pool, self._table, replicas, rate_rps, pool.residual_spread)
         if quantile == 0.0:
             return self._mean_s(delay)
         if quantile == 0.5:
@@ -169,70 +161,79 @@ class PrefillLaw:
         """Return TTFT: prefill has no other limit."""
         return Binding.TTFT
 
-    def _delay(self, pool: _Pool, table: PassTable, rate: float, residual: float) -> _Delay | None:
-        """Return the two parts of the delay at a rate per replica; None where the queue is unstable."""
+    def _delay(
+        self, pool: PoolFactors, table: PassTable, replicas: int, rate_rps: float, spread: float
+    ) -> _Delay | None:
+        """Return the two parts of the delay; None where the queue is unstable."""
+        rate = rate_rps / replicas
         if rate >= table.saturation_rps:
             return None
         prompts, pass_s, offered = _passes(table, rate, pool.sharpness)
         sharp = pool.busy_sharpness
-        busy = min(1.0, offered / (1.0 + offered**sharp) ** (1.0 / sharp)) if table.prompts[-1] > 1.0 else offered
-        own_s = _at(table, prompts + pool.burst * busy) if pool.burst > 0.0 else pass_s
-        weight = pool.full_weight
-        load = rate * (weight / table.saturation_rps + (1.0 - weight) / table.peak_rps)
+        busy = min(1.0, offered / min(table.full, (1.0 + offered**sharp) ** (1.0 / sharp)))
         waits: float = busy**pool.wait_exponent
+        residual = pool.residual
+        if pool.residual_gain > 0.0:
+            size: float = replicas
+            if self._flat > 0.0:
+                size = size ** (1.0 - self._flat) * (1.0 + 2.0 * rate_rps * table.single_s) ** self._flat
+            residual += pool.residual_gain * spread * (1.0 - size**pool.residual_power)
+        own_s = _at(table, prompts + pool.burst * busy) if pool.burst > 0.0 else pass_s
         sharing_s = max(0.0, residual * pass_s + own_s - table.single_s)
+        load = rate * (pool.full_weight / table.saturation_rps + (1.0 - pool.full_weight) / table.peak_rps)
         queueing_s = pool.queue_factor * load**pool.queue_exponent / (table.saturation_rps * (1.0 - load))
         alone_s = self._lengths.alone_s[Statistic.MEAN] + (table.single_s - self._table.single_s)
         return _Delay(alone_s, waits, sharing_s, queueing_s, waits * sharing_s + queueing_s)
 
-    def _mean_s(self, delay: _Delay | None) -> float:
-        return math.inf if delay is None else delay.alone_s + delay.mean_s
+    def _rounded_s(self, value_s: float) -> float:
+        """Return the value to a whole number of grains: laws hold exactly, whatever the last bits of a power are."""
+        return math.ceil(value_s / self._grain_s) * self._grain_s
 
-    def _median_s(self, pool: _Pool, delay: _Delay | None) -> float:
-        """Return P50: never above the mean by more than the delay's own median is."""
+    def _mean_s(self, delay: _Delay | None) -> float:
+        return math.inf if delay is None else self._rounded_s(delay.alone_s + delay.mean_s)
+
+    def _median_s(self, pool: PoolFactors, delay: _Delay | None) -> float:
+        """Return P50; never above the mean, as lengths and waits are skewed to the right."""
         if delay is None:
             return math.inf
-        q, waits = pool.constants, delay.waits
-        half_s: float = (
-            delay.sharing_s * waits ** (1.0 + q.half_shape) * q.half_sharing
-            + delay.queueing_s * waits**q.half_power * q.half_queueing
-        )
+        sharing_s = pool.half_sharing * delay.sharing_s * delay.waits**pool.half_shape
+        half_s = sharing_s + pool.half_queueing * delay.queueing_s * delay.waits**pool.half_power
         median_s = self._lengths.alone_s[Statistic.P50]
         gap_s = min(max(0.0, delay.alone_s - median_s), delay.mean_s)
-        bound_s = max(median_s, delay.alone_s + max(half_s, delay.mean_s))
-        return min(median_s + half_s + q.half_gap * gap_s, bound_s)
+        value_s = min(median_s + half_s + pool.half_gap * gap_s, delay.alone_s + delay.mean_s)
+        return max(median_s, self._rounded_s(value_s))
 
-    def _tail_s(self, pool: _Pool, delay: _Delay | None, statistic: Statistic, quantile: float) -> float:
+    def _tail_s(self, pool: PoolFactors, delay: _Delay | None, statistic: Statistic, quantile: float) -> float:
         """Return a percentile from P90 up."""
         if delay is None:
             return math.inf
-        q, waits = pool.constants, delay.waits
-        odds = waits**q.wait_power / (1.0 - quantile)
-        # ln(odds) where the odds are high; falls smoothly to 0 where a request that far out hardly waits.
+        waits, alone_s = delay.waits, self._lengths.alone_s[statistic]
+        odds = waits**pool.wait_power / (1.0 - quantile)
+        # ln(odds) where they are high; it falls smoothly to 0 where requests that far out hardly wait.
         logarithm = 0.5 * math.log1p(odds * odds)
-        tail_s: float = delay.sharing_s * pool.bounded_factor * (-math.expm1(-logarithm)) ** q.bounded_shape
+        tail_s: float = delay.sharing_s * pool.bounded_factor * (-math.expm1(-logarithm)) ** pool.bounded_shape
         if waits > 0.0:
             stretch = pool.tail_factor * (1.0 + pool.heavy * logarithm)
-            tail_s += delay.queueing_s * waits**-q.tail_power * stretch * logarithm
+            tail_s += delay.queueing_s * waits**pool.tail_power * stretch * logarithm
         delay_above_s = max(0.0, tail_s - delay.mean_s)
-        alone_above_s = max(0.0, self._lengths.alone_s[statistic] - delay.alone_s)
-        power = q.spread_power
+        alone_above_s = max(0.0, alone_s - delay.alone_s)
+        power = pool.spread_power
         above_s: float = (alone_above_s**power + delay_above_s**power) ** (1.0 / power)
-        return delay.alone_s + delay.mean_s + above_s
+        return max(alone_s, self._rounded_s(min(alone_s, delay.alone_s) + delay.mean_s + above_s))
 
-    def _pool(self, replicas: int) -> _Pool:
+    def _pool(self, replicas: int) -> PoolFactors:
         """Return and keep the exponents and factors for a count of replicas."""
-        scv = self._arrival_scv
-        single = replicas == 1
+        constants, c, scv = SINGLE, 1.0, self._arrival_scv
         if self._routing is Routing.ROUND_ROBIN:
-            scv, single = max(LEAST_ARRIVAL_SCV, scv / replicas), True
+            scv = max(LEAST_ARRIVAL_SCV, scv / replicas)
         elif self._routing is Routing.RANDOM:
-            scv, single = 1.0 + (scv - 1.0) / replicas, True
-        pooled = CENTRAL if self._routing is Routing.CENTRAL else JOIN_SHORTEST_QUEUE
-        constants, c = (SINGLE, 1.0) if single else (pooled, float(replicas))
-        made = _pool(constants, c, scv, budget=self._budget, demand_scv=self._demand_scv, scv=self._lengths.scv)
-        self._pools[replicas] = made
-        return made
+            # More regular arrivals would be thinned into less regular ones as replicas are added: Poisson at best.
+            scv = 1.0 + max(0.0, scv - 1.0) / replicas
+        else:
+            constants = CENTRAL if self._routing is Routing.CENTRAL else JOIN_SHORTEST_QUEUE
+            c = float(replicas)
+        pool = self._pools[replicas] = pool_factors(constants, c, scv, self._variation)
+        return pool
 
 
 def prefill_law(profile: PrefillProfile, workload: WorkloadStats, routing: Routing) -> PrefillLaw:
@@ -250,70 +251,38 @@ def prefill_law(profile: PrefillProfile, workload: WorkloadStats, routing: Routi
     Raises
     ------
     InvalidInputError
-        If the profile, the lengths or a variation make no sense.
+        If the profile makes no sense, or the length is unknown.
 
     Examples
     --------
     >>> from pdscaler.core.profile import MaxThroughput
+    >>> from pdscaler.core.workload import LengthStats
     >>> profile = PrefillProfile(max_throughput=MaxThroughput(1000, 10000.0), max_batched_tokens=1000)
     >>> workload = WorkloadStats(0.0, LengthStats(1000.0), LengthStats(100.0))
     >>> law = prefill_law(profile, workload, Routing.JOIN_SHORTEST_QUEUE)
     >>> law.saturation_rps(2), law.idle_s(Statistic.MEAN), round(law.value_s(1, 5.0, Statistic.MEAN), 3)
     (20.0, 0.1, 0.15)
     """
-    isl = workload.isl or _ONE_TOKEN
-    for field, value, least in (
-        ("inputTokens", isl.mean_tokens, 0.0),
-        ("inputTokensScv", isl.scv, -1.0),
-        ("arrivalScv", workload.arrival_scv, -1.0),
-    ):
-        if not math.isfinite(value) or value <= least:
-            raise InvalidInputError(field, f"must be a finite number, found {value}")
+    isl = workload.isl
+    if isl is None:
+        raise InvalidInputError("inputTokens", "the mean length is needed")
     curve = prefill_curve(profile)
     lengths = prompt_lengths(curve, isl, workload.prefix_hit_ratio)
-    budget = float(profile.max_batched_tokens)
-    table = pass_table(curve.line, lengths, budget)
+    budget_tokens = float(profile.max_batched_tokens)
+    table = pass_table(curve.line, lengths, budget_tokens)
     cautious = table
     if lengths.scv > 0 and not isl.atoms:
-        cautious = cautious_pass_table(curve.line, lengths, budget)
-    return PrefillLaw(
-        lengths, (table, cautious), budget=budget / lengths.tokens, arrival_scv=workload.arrival_scv, routing=routing
+        cautious = cautious_pass_table(curve.line, lengths, budget_tokens)
+    tokens = lengths.tokens
+    budget = max(1.0, budget_tokens / tokens)
+    variation = Variation(
+        budget=budget,
+        pass_range=curve.line(tokens * budget) / curve.line(tokens),
+        scv=lengths.scv,
+        # Passes are limited by time where one prompt fills the budget, by tokens where many do.
+        demand_scv=lengths.pass_scv + (lengths.scv - lengths.pass_scv) * (1 - 1 / budget),
     )
-
-
-def _pool(q: Constants, c: float, arrivals: float, *, budget: float, demand_scv: float, scv: float) -> _Pool:
-    """Return the exponents and factors at a count of replicas ``c`` (1: each replica is a queue of its own).
-
-    ``arrivals`` is the arrivals' scv at such a queue, ``scv`` that of the lengths, ``demand_scv`` that of the work.
-    """
-    root = math.sqrt(2.0 * (c + 1.0)) - 2.0
-    base = q.sharpness + q.sharpness_pool * (c**q.sharpness_growth - 1.0)
-    bursts = arrivals ** (-q.sharpness_bursts * c**-q.sharpness_pooling)
-    sharpness = 1.0 + base * bursts * (1.0 + scv) ** -q.sharpness_lengths
-    regularity = arrivals
-    if arrivals < 1.0:
-        regularity = (arrivals + q.wait_lengths * demand_scv) / (1.0 + q.wait_lengths * demand_scv)
-    kappa = (arrivals + demand_scv) / 2.0
-    chosen = 0.5 * q.residual_pool * (1.0 - c**-q.residual_growth)
-    queue_exponent = (1.0 + q.queue_power * kappa**-q.queue_kappa * c**-q.queue_pooling) * budget**q.queue_budget
-    queue_exponent += q.queue_pool * root * (1.0 + q.queue_pool_budget * (1.0 - 1.0 / budget)) * kappa**-q.queue_pooling
-    excess = max(0.0, arrivals - 1.0)
-    bounded = q.bounded * c**-q.bounded_pooling * budget**q.bounded_budget * (1.0 + q.bounded_bursts * excess)
-    return _Pool(
-        constants=q,
-        sharpness=min(SHARPEST, max(BLUNTEST, sharpness)),
-        busy_sharpness=min(SHARPEST, 1.0 + base),
-        wait_exponent=(1.0 + q.wait_pool * root) * regularity ** (-q.wait_bursts * c**-q.wait_pooling),
-        residual=q.residual + chosen,
-        residual_spread=q.residual + chosen * (1.0 + scv) ** -q.residual_lengths,
-        burst=q.burst * c**-q.burst_pooling * excess,
-        full_weight=budget**-q.full_weight,
-        queue_exponent=min(MOST_EXPONENT, max(LEAST_EXPONENT, queue_exponent)),
-        queue_factor=q.queue_factor * kappa / c**q.queue_share,
-        bounded_factor=1.0 + bounded,
-        tail_factor=q.tail * kappa**-q.tail_kappa * (1.0 + demand_scv) ** q.tail_lengths * c**q.tail_pool,
-        heavy=q.heavy * demand_scv / (1.0 + demand_scv) / math.log(100.0),
-    )
+    return PrefillLaw(lengths, (table, cautious), variation, arrival_scv=workload.arrival_scv, routing=routing)
 
 
 def _passes(table: PassTable, rate: float, sharpness: float) -> tuple[float, float, float]:

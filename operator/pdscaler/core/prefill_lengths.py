@@ -27,6 +27,8 @@ class PromptLengths:
         Mean uncached tokens, > 0.
     scv
         Squared coefficient of variation of the tokens.
+    middle_s
+        Time of a pass over the mean tokens, seconds.
     pass_s
         Mean time of a pass over one prompt alone, seconds.
     pass_scv
@@ -45,6 +47,7 @@ class PromptLengths:
 
     tokens: float
     scv: float
+    middle_s: float
     pass_s: float
     pass_scv: float
     convex_pass_s: float
@@ -101,7 +104,10 @@ def prompt_lengths(curve: PrefillCurve, isl: LengthStats, prefix_hit_ratio: floa
         if quantile is not None:
             tokens = quantiles[quantile]
             alone_s[statistic] = line(uncached * tokens) + fixed_s + per_token_s * tokens
-    return PromptLengths(uncached * mean, scv, first, max(0.0, second / (first * first) - 1.0), bound, alone_s)
+    middle_s = line(uncached * mean)
+    return PromptLengths(
+        uncached * mean, scv, middle_s, first, max(0.0, second / (first * first) - 1.0), bound, alone_s
+    )
 
 
 def _atom_quantile(atoms: list[tuple[float, float]], quantile: float) -> float:

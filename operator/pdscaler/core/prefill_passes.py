@@ -63,6 +63,8 @@ class PassTable:
         Throughput of full passes, requests/s: more than it is never served, whatever the pass sizes on the way.
     flatness
         1 where a longer pass takes no longer, 0 where it takes longer in proportion.
+    full
+        Mean prompts in a full pass (in a cautious table the least of any variation up to the given one).
     """
 
     prompts: tuple[float, ...]
@@ -72,6 +74,7 @@ class PassTable:
     peak_rps: float
     saturation_rps: float
     flatness: float
+    full: float
 
 
 def full_pass(budget: float, scv: float) -> float:
@@ -145,15 +148,25 @@ def _table(line: Line, tokens: float, single_s: float, full: float, others: tupl
     for count, seconds in zip(prompts, pass_s, strict=True):
         peak_rps = max(peak_rps, count / seconds)
         envelope_s.append(count / peak_rps)
-    rates = [count / (line(count * tokens) + offset_s) for count in others]
-    slope = min(
-        ((seconds - single_s) / (count - 1) for count, seconds in zip(prompts[1:], pass_s[1:], strict=True)),
-        default=single_s,
-    )
+    saturation_rps = prompts[-1] / pass_s[-1]
+    for count in others:
+        rate = count / (line(count * tokens) + offset_s)
+        saturation_rps = min(saturation_rps, rate)
+    if others:
+        least = min(others)
+        sizes = [*(count for count in prompts if count < least), least]
+        peak_rps = max(count / (line(count * tokens) + offset_s) for count in sizes)
+    slopes = [(seconds - single_s) / (count - 1) for count, seconds in zip(prompts[1:], pass_s[1:], strict=True)]
     return PassTable(
-        tuple(prompts), tuple(pass_s), tuple(envelope_s), single_s, peak_rps,
-        min([prompts[-1] / pass_s[-1], *rates]), 1.0 - min(1.0, slope / single_s),
-    )  # fmt: skip
+        prompts=tuple(prompts),
+        pass_s=tuple(pass_s),
+        envelope_s=tuple(envelope_s),
+        single_s=single_s,
+        peak_rps=peak_rps,
+        saturation_rps=saturation_rps,
+        flatness=1.0 - min(1.0, min(slopes, default=single_s) / single_s),
+        full=min([full, *others]),
+    )
 
 
 def _column(budget: float, index: int) -> float:
