@@ -41,7 +41,10 @@ START_S = 1_795_262_400.0
 
 
 def resource(name: str = "deepseek", **spec: Any) -> dict[str, Any]:
-    """Return the paper's deployment: 12.5 requests/s need 4P4D. ``spec`` replaces top-level fields of the spec."""
+    """Return the paper's deployment, sized by its formulas: 12.5 requests/s need 4P4D.
+
+    ``spec`` replaces top-level fields of the spec.
+    """
     points = ((10, "12.8ms"), (20, "16.4ms"), (30, "18.8ms"), (40, "21.6ms"), (50, "23.9ms"), (60, "26.2ms"))
     return {
         "apiVersion": "pdscaler.io/v1alpha1",
@@ -67,6 +70,7 @@ def resource(name: str = "deepseek", **spec: Any) -> dict[str, Any]:
                     "points": [{"contextTokens": 6400, "batch": batch, "tpot": tpot} for batch, tpot in points]
                 },
             },
+            "sizing": {"model": "PaperMM1"},
             **spec,
         },
     }

@@ -143,7 +143,7 @@ class DecodeLaw:
         where they set it; TPOT everywhere else, also where throughput falls before a limit is reached.
         """
         nodes = self._nodes
-        if nodes.binding is Binding.TPOT:
+        if nodes.binding is Binding.TPOT or self._per_request == 0:  # answers of one token never decode
             return Binding.TPOT
         states = self._states(rate_rps * self._per_request, replicas)
         if not states:

@@ -69,15 +69,15 @@ def interval(values: NDArray[np.float64], statistic: Statistic, batch: float) ->
     if batches < LEAST_BATCHES:
         return None
     length = len(values) // batches
-    values = values[len(values) - batches * length :]
+    whole = slice(len(values) - batches * length, None)
     quantile = statistic.quantile
     if quantile is None:
         value = float(values.mean())
-        error = _standard_error(values.reshape(batches, length).mean(axis=1))
+        error = _standard_error(values[whole].reshape(batches, length).mean(axis=1))
         reported, decided = (_student(width, batches - 1) * error for width in (REPORTED, DECIDED))
         return Interval(value, reported, value - decided, value + decided)
     value = float(np.quantile(values, quantile))
-    error = _standard_error((values <= value).reshape(batches, length).mean(axis=1))
+    error = _standard_error((values[whole] <= value).reshape(batches, length).mean(axis=1))
     # A share of 0 or 1 in every batch does not mean that it is known exactly.
     error = max(error, math.sqrt(quantile * (1 - quantile) / len(values)))
     reported, decided = (_student(width, batches - 1) * error for width in (REPORTED, DECIDED))

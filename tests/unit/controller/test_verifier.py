@@ -14,7 +14,7 @@ from pdscaler.core.decision import Correction, Decision, PlanInputs, PlanState, 
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import size
-from pdscaler.core.spec import ScalingSpec, SizingSpec
+from pdscaler.core.spec import ScalingSpec, SizingModel, SizingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.forecast.last_value import last_value
 from support.core_cases import paper_spec, paper_workload, telemetry
@@ -22,7 +22,9 @@ from support.eventually import eventually
 from support.world import PERIOD_S, START_S, World, load, ready_world
 
 KEY = ResourceKey("serving", "deepseek")
-AUTO = paper_spec()
+AUTO = replace(paper_spec(), model=SizingModel.AUTO)
+AUTO_MODEL = {"model": "Auto"}
+"""12.5 requests/s need 3P4D by the laws, 5P4D where the prefill law sees 1.5 times the load."""
 QUICK_DOWN = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 EXACT = Correction(PerPool(1.0, 1.0), verified=True)
 
@@ -99,7 +101,7 @@ async def test_a_change_is_verified_once_and_remembered_for_what_is_close(
     assert verifier.correction(AUTO, paper_workload(12.9)).verified, "within a few percent it is that load"
     assert verifier.correction(AUTO, paper_workload(17.0)) == Correction(PerPool(1.25, 0.875), verified=False)
     assert verifier.correction(AUTO, paper_workload(50.0)) == Correction()
-    assert verifier.correction(paper_spec(ttft_s=3.0), paper_workload(12.5)) == Correction(), "another spec"
+    assert verifier.correction(replace(AUTO, name="another"), paper_workload(12.5)) == Correction(), "another spec"
     verifier.hold(KEY, AUTO, decision(12.6, PerPool(1, 1), verifier))
     verifier.hold(KEY, AUTO, decision(17.0, PerPool(1, 1), verifier))
     await eventually(lambda: len(simulation.asked), lambda asked: asked == 2)
@@ -120,25 +122,25 @@ async def test_the_nearest_of_several_verified_loads_counts(begin: Callable[[Sim
 
 
 async def test_more_replicas_never_wait(begin: Callable[[Simulation], Verifier]) -> None:
-    world = ready_world(1, 1)
+    world = ready_world(1, 1, sizing=AUTO_MODEL)
     world.verifier = begin(Simulation(1.25, 1.25))
     world.restart()
     await world.step()
-    assert sorted(world.cluster.writes) == [("deepseek-decode", 1, 4), ("deepseek-prefill", 1, 4)]
+    assert sorted(world.cluster.writes) == [("deepseek-decode", 1, 4), ("deepseek-prefill", 1, 3)]
 
 
 async def test_more_replicas_are_refined_once_it_is_verified(begin: Callable[[Simulation], Verifier]) -> None:
     simulation = Simulation(1.5, 1.0)
-    world = ready_world(1, 4)
+    world = ready_world(1, 4, sizing=AUTO_MODEL)
     world.verifier = begin(simulation)
     world.restart()
     await world.step()
-    assert world.cluster.writes == [("deepseek-prefill", 1, 4)]
-    world.cluster.set("deepseek-prefill", 4)
+    assert world.cluster.writes == [("deepseek-prefill", 1, 3)]
+    world.cluster.set("deepseek-prefill", 3)
     simulation.go.set()
     await _known(world, simulation)
     await world.run(1)
-    assert world.cluster.writes[1:] == [("deepseek-prefill", 4, 5)]
+    assert world.cluster.writes[1:] == [("deepseek-prefill", 3, 5)]
     assert "(verified)" in world.status()["prefill"]["reason"]
 
 
@@ -161,7 +163,7 @@ async def test_fewer_replicas_do_not_wait_for_ever(begin: Callable[[Simulation],
         await world.run(1)
         assert world.cluster.writes == []
     await world.run(1)
-    assert world.cluster.writes == [("deepseek-prefill", 8, 4)]
+    assert world.cluster.writes == [("deepseek-prefill", 8, 3)]
 
 
 async def test_patience_counts_evaluations_not_decisions(begin: Callable[[Simulation], Verifier]) -> None:
@@ -187,7 +189,7 @@ async def test_a_failure_is_said_once_and_the_analytic_answer_stands(
         await world.step()
         await eventually(lambda: verifier._specs, lambda specs: any(known.reported for known in specs.values()))
         await world.run(1)
-        assert world.cluster.writes == [("deepseek-prefill", 8, 4)]
+        assert world.cluster.writes == [("deepseek-prefill", 8, 3)]
         assert len(simulation.asked) == 1, "it is left alone for a while"
         now_s[0] += FAILED_FOR_S + 1
         world.cluster.set("deepseek-prefill", 8)
@@ -202,7 +204,7 @@ async def test_a_failure_is_said_once_and_the_analytic_answer_stands(
 async def test_a_full_queue_refuses_at_once(begin: Callable[[Simulation], Verifier]) -> None:
     simulation = Simulation()
     verifier = begin(simulation)
-    specs = [paper_spec(ttft_s=2.0 + number / 1000) for number in range(QUEUED + 3)]
+    specs = [replace(AUTO, name=f"spec {number}") for number in range(QUEUED + 3)]
     shrinking = replace(decision(12.5, PerPool(8, 8), verifier), pools=_down(verifier))
     held = [verifier.hold(ResourceKey("serving", spec.name + str(n)), spec, shrinking) for n, spec in enumerate(specs)]
     assert held[0]
@@ -229,7 +231,7 @@ def _down(verifier: Verifier) -> Any:
 
 
 def _shrinking(verifier: Verifier) -> World:
-    world = ready_world(8, 4, behavior=QUICK_DOWN)
+    world = ready_world(8, 4, behavior=QUICK_DOWN, sizing=AUTO_MODEL)
     world.verifier = verifier
     world.restart()
     world.source.default = load(12.5)
