@@ -13,7 +13,7 @@ from pdscaler.core.profile import (
     PrefillProfile,
 )
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
-from pdscaler.core.spec import Constraints, PoolLimits, ScalingSpec, SizingSpec
+from pdscaler.core.spec import Constraints, PoolLimits, ScalingSpec, SizingModel, SizingSpec
 from pdscaler.core.workload import (
     ArrivalSource,
     LengthStats,
@@ -39,7 +39,7 @@ def paper_spec(
     constraints: Constraints | None = None,
     limits: PerPool[PoolLimits] | None = None,
 ) -> SizingSpec:
-    """The paper's DeepSeek-V3.1 on 8 x H200."""
+    """The paper's DeepSeek-V3.1 on 8 x H200, by the paper's formulas: counts that a test can check by hand."""
     return SizingSpec(
         name="deepseek-v31",
         slo=Slo(
@@ -51,6 +51,7 @@ def paper_spec(
         limits=limits
         or PerPool(PoolLimits(max_replicas=16, gpus_per_replica=8), PoolLimits(max_replicas=32, gpus_per_replica=8)),
         constraints=constraints or Constraints(),
+        model=SizingModel.PAPER_MM1,
     )
 
 

@@ -5,7 +5,7 @@ prefill count: bisection finds the optimum of all pairs, however dear it is to a
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pdscaler.core.decision import Limit
 from pdscaler.core.pools import PerPool, Pool
@@ -58,7 +58,10 @@ class Space:
 
     def without_budget(self) -> "Space":
         """Return the same pairs, and those that only the budget excludes."""
-        return replace(self, constraints=replace(self.constraints, max_gpus=None))
+        joint = self.constraints
+        if joint.max_gpus is None:
+            return self
+        return Space(self.bounds, self.gpus, Constraints(None, joint.min_ratio, joint.max_ratio))
 
     def least_decode(self, prefill: int) -> int:
         """Return the least decode count that bounds and ratio allow beside a prefill count; it never falls with it."""
@@ -215,7 +218,7 @@ def choose(space: Space, wanted: PerPool[int], loads: Loads) -> Choice:
     serves_all = pair is not None
     if pair is None:
         pair = largest_served(space, loads, asked)
-    joint = _joint_limits(space, asked)
+    joint = () if pair == asked else _joint_limits(space, asked)
     limits = (_own_limits(space, wanted, pool) + (joint if pair[pool] != asked[pool] else ()) for pool in Pool)
     return Choice(pair, PerPool(*limits), serves_all)
 

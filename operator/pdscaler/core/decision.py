@@ -217,8 +217,8 @@ class SizingResult:
     served_rps
         Load, requests/s of the given mix, that the pair serves within both objectives, 0 where one cannot be met; None
         where no length is known.
-    warnings
-        What must be said about the profiles, one line each.
+    warned
+        Makes ``warnings``.
     details
         Makes the rest: ``what_if`` and ``infeasible_reason``.
     verification
@@ -231,9 +231,14 @@ class SizingResult:
     pools: PerPool[PoolSizing]
     predicted: Prediction
     served_rps: float | None
-    warnings: tuple[str, ...]
+    warned: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
     details: Callable[[], SizingDetails] = field(repr=False, compare=False)
     verification: Verification | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be said about the profiles, one line each."""
+        return self.warned()
 
     @property
     def what_if(self) -> tuple[WhatIf, ...]:

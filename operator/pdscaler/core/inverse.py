@@ -124,9 +124,14 @@ def least_count(value: Callable[[int], float], limit_s: float, idle_s: float, sa
 
 
 def largest_load(
-    value: Callable[[float], float], limit_s: float, idle_s: float, saturation: float, near: float
+    value: Callable[[float], float],
+    limit_s: float,
+    idle_s: float,
+    saturation: float,
+    near: float,
+    precision: float = PRECISION,
 ) -> float:
-    """Return the largest load with ``value(load) <= limit_s``, to PRECISION and never beyond it.
+    """Return the largest load with ``value(load) <= limit_s``, to a relative precision and never beyond it.
 
     Parameters
     ----------
@@ -140,12 +145,14 @@ def largest_load(
         Finite, > 0.
     near
         A load, > 0, that the search begins at.
+    precision
+        Relative, > 0.
     """
     secant = _Secant()
     low, high, load = 0.0, saturation, near
-    while high - low > PRECISION * high:
+    while high - low > precision * high:
         # Closer to an end than the precision: look beyond the root, so that the bracket closes from both sides.
-        nearest = PRECISION / 4 * high
+        nearest = precision / 4 * high
         load = min(max(load, low + nearest), high - nearest)
         y = excess(value(load), limit_s, idle_s)
         secant.see(math.log(saturation / load - 1), y)

@@ -1,29 +1,30 @@
 """How a spec and a workload become the models of both pools, and what must be said about them. Imports core only."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pdscaler.core.curve_notes import length_notes
-from pdscaler.core.curves import DecodeSurface, PrefillCurve, decode_surface, prefill_curve
+from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.decision import UNCORRECTED
+from pdscaler.core.decode_law import decode_law
+from pdscaler.core.lawpool import LawPool
+from pdscaler.core.model_notes import law_notes, mean_context, paper_notes
 from pdscaler.core.need import PoolModel
 from pdscaler.core.paper import DecodeModel, PrefillModel, batch_limit
 from pdscaler.core.paperpool import PaperPool
-from pdscaler.core.pools import PerPool
-from pdscaler.core.spec import SizingSpec
+from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.prefill_law import prefill_law
+from pdscaler.core.spec import SizingModel, SizingSpec
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
-
-OUTSIDE = 1.01
-"""A value within 1 % of the measured range counts as measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Both pools' models, and what must be said about them."""
+    """Both pools' models, and what makes the lines that must be said about them at a pair of counts."""
 
     pools: PerPool[PoolModel]
-    warnings: tuple[str, ...]
+    notes: Callable[[PerPool[int]], tuple[str, ...]]
 
 
 def build_models(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool[float] = UNCORRECTED) -> Models | None:
@@ -57,55 +58,52 @@ def build_models(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool
     for pool, factor in corrections.items():
         if not (math.isfinite(factor) and factor > 0):
             raise InvalidInputError(f"corrections.{pool}", f"must be above 0, found {factor}")
+    # Reading them refuses profiles that cannot be, even where no length is known.
     curve, surface = prefill_curve(spec.prefill_profile), decode_surface(spec.decode_profile)
-    if workload.isl is None or workload.osl is None:
+    isl, osl = workload.isl, workload.osl
+    if isl is None or osl is None:
         return None
-    # The prefix cache spares compute, not memory: decode keeps the whole prompt resident.
-    mix = _Mix(
-        workload.isl.mean_tokens,
-        workload.isl.mean_tokens * (1 - workload.prefix_hit_ratio),
-        workload.osl.mean_tokens,
+    if spec.model is SizingModel.PAPER_MM1:
+        paper = _paper_pools(spec, workload.arrival_rate_rps, workload.prefix_hit_ratio, (isl, osl), corrections)
+        return Models(
+            PerPool(paper.prefill, paper.decode), lambda _: paper_notes(curve, surface, workload, paper.decode)
+        )
+    pools: PerPool[PoolModel] = _law_pools(spec, workload, corrections)
+    return Models(pools, lambda pair: law_notes(curve, surface, workload, pools.decode, pair.decode))
+
+
+def _law_pools(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool[float]) -> PerPool[PoolModel]:
+    prefill = prefill_law(spec.prefill_profile, workload, spec.routing)
+    decode = decode_law(spec.decode_profile, workload, spec.decode_derate)
+    rate_rps = workload.arrival_rate_rps
+    return PerPool(
+        LawPool(Pool.PREFILL, prefill, rate_rps, spec.slo.ttft, corrections.prefill),
+        LawPool(Pool.DECODE, decode, rate_rps, spec.slo.tpot, corrections.decode),
     )
-    pools = _paper_pools(spec, workload.arrival_rate_rps, mix, corrections)
-    warnings = (
-        *curve.warnings,
-        *curve.notes,
-        *surface.warnings,
-        *surface.notes,
-        *_prefill_notes(curve, mix.uncached_tokens),
-        *length_notes(curve.measured_tokens, workload.isl, workload.prefix_hit_ratio),
-        *_decode_notes(surface, mix.context_tokens, pools.decode),
-    )
-    return Models(PerPool(pools.prefill, pools.decode), warnings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mix:
-    """Mean lengths of a request, tokens."""
-
-    input_tokens: float
-    uncached_tokens: float
-    output_tokens: float
-
-    @property
-    def context_tokens(self) -> float:
-        """Mean context of a request in decode."""
-        return self.input_tokens + self.output_tokens / 2
-
-
-def _paper_pools(spec: SizingSpec, rate_rps: float, mix: _Mix, corrections: PerPool[float]) -> PerPool[PaperPool]:
+def _paper_pools(
+    spec: SizingSpec,
+    rate_rps: float,
+    hit_ratio: float,
+    lengths: tuple[LengthStats, LengthStats],
+    corrections: PerPool[float],
+) -> PerPool[PaperPool]:
     curve, surface = prefill_curve(spec.prefill_profile), decode_surface(spec.decode_profile)
+    input_tokens, output_tokens = (length.mean_tokens for length in lengths)
+    # The prefix cache spares compute, not memory: decode keeps the whole prompt resident.
     prefill = PrefillModel(
         rate_rps * corrections.prefill,
-        curve.time_s(mix.uncached_tokens),
-        curve.overhead_s(mix.input_tokens),
+        curve.time_s(input_tokens * (1 - hit_ratio)),
+        curve.overhead_s(input_tokens),
         spec.slo.ttft,
     )
+    context_tokens = mean_context(*lengths)
     decode = DecodeModel(
         rate_rps * corrections.decode,
-        mix.output_tokens,
-        surface.line_at(mix.context_tokens),
-        batch_limit(surface, mix.context_tokens),
+        output_tokens,
+        surface.line_at(context_tokens),
+        batch_limit(surface, context_tokens),
         spec.decode_derate,
         spec.slo.tpot,
     )
@@ -149,40 +147,3 @@ def _check_atoms(atoms: tuple[tuple[float, float], ...], field: str) -> None:
     total = math.fsum(share for _, share in atoms)
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         raise InvalidInputError(field, f"the shares must add up to 1, found {total:.6g}")
-
-
-def _prefill_notes(curve: PrefillCurve, tokens: float) -> list[str]:
-    low, high = curve.measured_tokens
-    if low == high and not high / OUTSIDE <= tokens <= high * OUTSIDE:
-        return [f"prefill throughput was measured at {low:.0f} input tokens and is taken to hold at {tokens:.0f}"]
-    if tokens > high * OUTSIDE:
-        return [f"prefill profile: {tokens:.0f} uncached tokens lie beyond the last point, {high:.0f}: extrapolated"]
-    if tokens < low / OUTSIDE:
-        return [
-            f"prefill profile: {tokens:.0f} uncached tokens lie below the first point, {low:.0f}: its latency is used"
-        ]
-    return []
-
-
-def _decode_notes(surface: DecodeSurface, context: float, pool: PaperPool) -> list[str]:
-    assert isinstance(pool.model, DecodeModel)
-    limit = pool.model.limit
-    notes = []
-    low, high = surface.contexts[0], surface.contexts[-1]
-    if context > high * OUTSIDE or context < low / OUTSIDE:
-        nearest = high if context > high else low
-        measured = f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
-        notes.append(
-            f"decode profile: a mean context of {context:.0f} tokens lies outside the measured {measured}: "
-            f"TPOT of {nearest:.0f} is used"
-        )
-    first, last = surface.measured_batches(context)
-    batch = pool.model.largest_batch or 1.0
-    if batch > last * OUTSIDE:
-        notes.append(f"decode profile: batch {batch:.1f} lies beyond the measured {first:.0f}–{last:.0f}: extrapolated")
-    if surface.kv_capacity_tokens is not None and limit.batch * context > surface.kv_capacity_tokens * OUTSIDE:
-        notes.append(
-            f"decode profile: one request of {context:.0f} tokens exceeds kvCapacityTokens "
-            f"{surface.kv_capacity_tokens:.0f}"
-        )
-    return notes

@@ -93,7 +93,7 @@ def answer(models: Models, space: Space) -> SizingResult:
         pools=answers,
         predicted=_prediction(pools, choice.replicas),
         served_rps=served_rps(pools, choice.replicas),
-        warnings=models.warnings,
+        warned=Later(lambda: models.notes(choice.replicas)),
         details=Later(lambda: _details(models, space, needs, choice, feasible=feasible)),
     )
 
@@ -271,6 +271,6 @@ def _idle(space: Space) -> SizingResult:
         pools=pools,
         predicted=unknown,
         served_rps=None,
-        warnings=(),
+        warned=tuple,
         details=lambda: SizingDetails(neighbours, ""),
     )

@@ -45,9 +45,11 @@ class TestAnswer:
         assert answer.pools.prefill.explanation == "queueing: 1 fewer gives 2.4s"
         assert answer.pools.decode.explanation == "batch 34.3 at 20ms: 1 fewer gives 24.4ms"
 
-    def test_auto_is_the_papers_model_for_now(self) -> None:
-        spec = paper_spec()
-        assert size(replace(spec, model=SizingModel.PAPER_MM1), paper_workload()) == size(spec, paper_workload())
+    def test_auto_knows_that_lengths_vary_and_the_formula_does_not(self) -> None:
+        formula, auto = paper_spec(), replace(paper_spec(), model=SizingModel.AUTO)
+        varied = replace(paper_workload(), isl=LengthStats(6144.0, 2.0))
+        assert size(formula, varied).pools == size(formula, paper_workload()).pools
+        assert size(auto, varied).pools.prefill.required > size(auto, paper_workload()).pools.prefill.required + 0.1
 
     def test_utilization_is_required_over_replicas(self) -> None:
         answer = size(paper_spec(), paper_workload())
