@@ -3,11 +3,16 @@
 import argparse
 from pathlib import Path
 
-from bench import commands, footprint, planning
+from bench import commands, footprint, planning, simulating
 from bench.figure import Figure, show
 from rich.console import Console
 
-GROUPS = {"planning": planning.figures, "footprint": footprint.figures, "commands": commands.figures}
+GROUPS = {
+    "planning": planning.figures,
+    "simulating": simulating.figures,
+    "footprint": footprint.figures,
+    "commands": commands.figures,
+}
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """Synthetic requests in phases, and requests of a trace. May import api, core, units, errors and numpy."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from pdscaler.api.yamlfile import read_yaml_documents
 from pdscaler.core.emulation import Request
+from pdscaler.core.simulation.requests import draw_gaps, draw_lengths
 from pdscaler.core.workload import LengthStats
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.traces import Trace
@@ -63,27 +63,14 @@ def _draw(phase: Phase, rng: np.random.Generator) -> Iterator[tuple[float, int, 
         return
     now_s = 0.0
     while True:
-        gaps = _gaps(phase.arrival_rate_rps, phase.arrival_scv, rng)
-        inputs = lengths(phase.isl, rng, _DRAWS)
-        outputs = lengths(phase.osl, rng, _DRAWS)
+        gaps = draw_gaps(phase.arrival_scv, rng, _DRAWS) / phase.arrival_rate_rps
+        inputs = draw_lengths(phase.isl, rng, _DRAWS)
+        outputs = draw_lengths(phase.osl, rng, _DRAWS)
         for gap_s, input_tokens, output_tokens in zip(gaps, inputs, outputs, strict=True):
             now_s += float(gap_s)
             if now_s >= phase.duration_s:
                 return
             yield now_s, int(input_tokens), int(output_tokens)
-
-
-def _gaps(rate_rps: float, scv: float, rng: np.random.Generator) -> np.ndarray:
-    if scv == 0:
-        return np.full(_DRAWS, 1 / rate_rps)
-    return rng.gamma(1 / scv, scv / rate_rps, _DRAWS)
-
-
-def lengths(stats: LengthStats, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw whole log-normal lengths of at least 1 token with the given mean and squared coefficient of variation."""
-    variance = math.log1p(stats.scv)
-    drawn = rng.lognormal(math.log(stats.mean_tokens) - variance / 2, math.sqrt(variance), count)
-    return np.maximum(np.rint(drawn), 1).astype(np.int64)
 
 
 def trace_requests(trace: Trace) -> Iterator[Request]:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pdscaler.core.simulation.requests import draw_lengths
 from pdscaler.core.workload import LengthStats
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.load import load_of_phases, load_of_trace
 from pdscaler.simulator.traces import Trace
-from pdscaler.simulator.workload import Phase, lengths, parse_phases, phase_requests, read_phases
+from pdscaler.simulator.workload import Phase, parse_phases, phase_requests, read_phases
 
 PHASES = """
 phases:
@@ -96,7 +97,7 @@ def test_no_variation_is_a_clock() -> None:
 
 @pytest.mark.parametrize("scv", [0.0, 0.5, 3.0])
 def test_lengths_are_log_normal(scv: float) -> None:
-    drawn = lengths(LengthStats(1000.0, scv), np.random.default_rng(2), 400_000)
+    drawn = draw_lengths(LengthStats(1000.0, scv), np.random.default_rng(2), 400_000)
     assert drawn.min() >= 1
     assert drawn.mean() == pytest.approx(1000, rel=0.01)
     assert drawn.var() / drawn.mean() ** 2 == pytest.approx(scv, rel=0.06, abs=1e-9)

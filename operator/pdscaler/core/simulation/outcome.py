@@ -84,8 +84,7 @@ class Summary:
 
 def latency_estimates(values: NDArray[np.float64]) -> LatencyEstimates:
     """Estimate every statistic of a stationary series; NaN is left out."""
-    observed = values[~np.isnan(values)]
-    return LatencyEstimates(*(estimate_all(observed, statistic) for statistic in Statistic))
+    return LatencyEstimates(*estimate_all(values[~np.isnan(values)], *Statistic))
 
 
 def summary(records: Records, slo: Slo, least_share: float = LEAST_SHARE) -> Summary:
@@ -125,7 +124,7 @@ def summary(records: Records, slo: Slo, least_share: float = LEAST_SHARE) -> Sum
 
 def share(met: NDArray[np.bool_]) -> Estimate:
     """Estimate the share of requests that meet a target."""
-    return estimate_all(met.astype(np.float64), Statistic.MEAN)
+    return estimate_all(met.astype(np.float64), Statistic.MEAN)[0]
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:

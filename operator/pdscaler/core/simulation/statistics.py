@@ -71,19 +71,21 @@ def estimate(values: NDArray[np.float64], statistic: Statistic) -> Estimate:
     >>> found.value, found.half_width
     (4.5, 0.0)
     """
-    return estimate_all(values[~np.isnan(values)], statistic)
+    return estimate_all(values[~np.isnan(values)], statistic)[0]
 
 
-def estimate_all(values: NDArray[np.float64], statistic: Statistic) -> Estimate:
-    """Estimate a statistic of a series without gaps; see :func:`estimate`."""
+def estimate_all(values: NDArray[np.float64], *statistics: Statistic) -> tuple[Estimate, ...]:
+    """Estimate statistics of a series without gaps; see :func:`estimate`."""
     if len(values) == 0:
-        return Estimate(math.nan, math.nan)
-    whole = _statistic(values, statistic)
+        return tuple(Estimate(math.nan, math.nan) for _ in statistics)
+    whole = _statistics(values[np.newaxis], statistics)[:, 0]
     if len(values) < 2 * BATCHES:
-        return Estimate(whole, math.nan)
+        return tuple(Estimate(float(value), math.nan) for value in whole)
     size = len(values) // BATCHES
-    batches = values[len(values) - size * BATCHES :].reshape(BATCHES, size)
-    return Estimate(whole, half_width(whole, _statistics(batches, statistic)))
+    batches = _statistics(values[len(values) - size * BATCHES :].reshape(BATCHES, size), statistics)
+    return tuple(
+        Estimate(float(value), half_width(float(value), each)) for value, each in zip(whole, batches, strict=True)
+    )
 
 
 def half_width(whole: float, batches: NDArray[np.float64]) -> float:
@@ -102,14 +104,14 @@ def half_width(whole: float, batches: NDArray[np.float64]) -> float:
     return T_975[min(count - 1, len(T_975)) - 1] * math.sqrt(variance)
 
 
-def _statistic(values: NDArray[np.float64], statistic: Statistic) -> float:
-    quantile = statistic.quantile
-    return float(values.mean() if quantile is None else np.quantile(values, quantile))
-
-
-def _statistics(batches: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
-    quantile = statistic.quantile
-    return np.asarray(batches.mean(axis=1) if quantile is None else np.quantile(batches, quantile, axis=1))
+def _statistics(rows: NDArray[np.float64], statistics: tuple[Statistic, ...]) -> NDArray[np.float64]:
+    """Return each statistic (first axis) of each row; all percentiles in one go, which is much faster."""
+    found = np.empty((len(statistics), len(rows)))
+    quantiles = [(place, each.quantile) for place, each in enumerate(statistics) if each.quantile is not None]
+    if quantiles:
+        found[[place for place, _ in quantiles]] = np.quantile(rows, [value for _, value in quantiles], axis=1)
+    found[[place for place, each in enumerate(statistics) if each.quantile is None]] = rows.mean(axis=1)
+    return found
 
 
 def run_in(
