@@ -78,8 +78,19 @@ def verify(
         source = DecodeSource(spec, workload, blocks, lambda block, count: queue.first_tokens(block, count, prefill))
         return PoolTrials(Pool.DECODE, spec.slo.tpot, source)
 
+    def at_load(pool: Pool, rate_rps: float, prefill: int) -> PoolTrials:
+        part = replace(workload, arrival_rate_rps=rate_rps)
+        its_blocks = Blocks(part, seed)
+        its_queue = PrefillSource(spec, part, its_blocks, seed)
+        if pool is Pool.PREFILL:
+            return PoolTrials(pool, spec.slo.ttft, its_queue)
+        source = DecodeSource(
+            spec, part, its_blocks, lambda block, count: its_queue.first_tokens(block, count, prefill)
+        )
+        return PoolTrials(pool, spec.slo.tpot, source)
+
     trials = PoolTrials(Pool.PREFILL, spec.slo.ttft, queue)
-    return settle_plan(spec, workload, trials, behind, budget_requests)
+    return settle_plan(spec, workload, trials, behind, budget_requests, at_load=at_load)
 
 
 def without_simulation(result: SizingResult, note: str, *, verified: bool = False) -> SizingResult:

@@ -28,11 +28,14 @@ class SimulatedPool:
     least
         The count that simulation settled where the law takes the target for unattainable: no factor on the load makes
         such a law agree, so that counts then serve in proportion to this one. None where the law knows better.
+    loads
+        (count, largest load within the target, requests/s) that were settled by simulation.
     """
 
     law: PoolModel
     simulated: dict[int, LatencyStatistics]
     least: int | None = None
+    loads: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def of(cls, law: PoolModel, settled: Settled) -> "SimulatedPool":
@@ -54,6 +57,10 @@ class SimulatedPool:
                 statistics = worse(statistics, above)
             found[replicas] = above = statistics
         return replace(self, simulated=found)
+
+    def serving(self, replicas: int, load_rps: float | None) -> "SimulatedPool":
+        """Return the pool with a load that a count was seen to serve; None where nothing was."""
+        return self if load_rps is None else replace(self, loads=((replicas, load_rps),))
 
     @property
     def rate_rps(self) -> float:
@@ -94,6 +101,9 @@ class SimulatedPool:
 
     def largest_load(self, replicas: int) -> float:
         """Return the largest load, requests/s, that a count serves within the target, or by the bounded rule."""
+        settled = dict(self.loads).get(replicas)
+        if settled is not None:
+            return settled
         if self.least is None:
             return self.law.largest_load(replicas)
         return self.rate_rps * replicas / (self.least - HALF)
