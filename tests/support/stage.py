@@ -53,6 +53,7 @@ def resource(**spec: Any) -> dict[str, Any]:
                 ],
             },
         },
+        "sizing": {"model": "PaperMM1"},
         "metrics": {"frontDoor": {"preset": "LLMD"}, "window": "10s", "maxStaleness": "10s"},
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
     }

@@ -69,7 +69,7 @@ def scenario_of_trace(trace: Path, profile: Path, duration_s: float, rate_scale:
     resource = out / "pddeployment.yaml"
     document = yaml.safe_load((SAMPLES / "pddeployment.yaml").read_text(encoding="utf-8"))
     gpus = _put_profile(document["spec"], profile)
-    document["spec"]["sizing"] = {"decodeDerate": DECODE_DERATE}
+    document["spec"]["sizing"] = {"model": "PaperMM1", "decodeDerate": DECODE_DERATE}
     document["spec"]["metrics"]["window"] = f"{TRACE_WINDOW_S:g}s"
     for latency in ("ttft", "tpot"):
         # Placeholders: what fits is computed from the profile as the core reads it.

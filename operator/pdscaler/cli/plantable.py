@@ -102,10 +102,11 @@ def _one_less(spec: SizingSpec, result: SizingResult) -> str:
     return "      ".join(parts)
 
 
-def _served(result: SizingResult) -> str:
-    """Say how much load the plan serves."""
+def _served(result: SizingResult, changes: PerPool[NextChange]) -> str:
+    """Say how much load the plan serves, where no change at that load says so already."""
     served_rps = result.served_rps
-    if served_rps is None or not math.isfinite(served_rps):
+    told = any(change.up_rps is not None for _, change in changes.items())
+    if told or served_rps is None or not math.isfinite(served_rps):
         return ""
     return f"up to {format_number(served_rps)} requests/s of this mix within the targets"
 
