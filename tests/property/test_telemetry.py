@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdscaler.telemetry.histogram import Bucket, differences, quantile_interval, scv_of
+from pdscaler.core.histogram import Bucket, differences, quantile_interval, scv_of
 from pdscaler.telemetry.text import quote_label_value, shown
 
 VLLM_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, math.inf)

@@ -7,6 +7,7 @@ pool; nothing is summed over both pools. A role whose metrics are missing makes 
 import math
 from dataclasses import dataclass
 
+from pdscaler.core.histogram import Bucket, quantile_interval, scv_of
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyTarget
 from pdscaler.core.workload import (
@@ -18,7 +19,6 @@ from pdscaler.core.workload import (
     Telemetry,
     WorkloadStats,
 )
-from pdscaler.telemetry.histogram import Bucket, quantile_interval, scv_of
 from pdscaler.telemetry.places import Place, UnknownError, places, pool_place, unknown
 from pdscaler.telemetry.presets.model import Quantity
 from pdscaler.telemetry.queries import Kind

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pdscaler.telemetry.histogram import Bucket, differences
+from pdscaler.core.histogram import Bucket, differences
 from pdscaler.telemetry.presets.model import Names, Preset, Quantity
 from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind
 from pdscaler.telemetry.reader import Sample

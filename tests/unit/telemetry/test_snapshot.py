@@ -1,6 +1,6 @@
 import pytest
 
-from pdscaler.telemetry.histogram import Bucket
+from pdscaler.core.histogram import Bucket
 from pdscaler.telemetry.presets import MetricType, Names, Preset, Quantity, Source, load_presets
 from pdscaler.telemetry.queries import Kind
 from pdscaler.telemetry.reader import Sample

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pdscaler.telemetry.histogram import Bucket, differences, quantile_interval, scv_of
+from pdscaler.core.histogram import Bucket, differences, quantile_interval, scv_of
 
 
 def test_differences() -> None:
