@@ -191,6 +191,22 @@ def test_replicas_that_come_and_go(
     assert_same(records, reference(deployment, requests, replicas, 5, orders, startup_s))
 
 
+def test_those_of_one_instant_move_in_order_of_arrival() -> None:
+    """Passes of one length end together: first tokens come at one instant, and then a decode replica leaves."""
+    level = PrefillProfile((PrefillPoint(10, 1.0), PrefillPoint(11, 1.0)), max_batched_tokens=400)
+    slow = DecodeProfile((DecodePoint(50, 1, 0.03125), DecodePoint(50, 2, 0.03125)), max_batch=1)
+    requests = RequestTable(
+        np.array([0.0034, 0.0085, 0.00859, 0.00861, 0.01136, 0.01951, 0.02288]),
+        np.ones(7, np.int64),
+        np.array([388, 292, 253, 217, 224, 374, 111]),
+        np.zeros(7, np.int64),
+    )
+    orders = (Order(1.0, PerPool(1, 2)), Order(3.0, PerPool(1, 1)))
+    deployment = Deployment(level, slow)
+    records = simulate(deployment, requests, PerPool(2, 1), orders=orders, startup_s=0.0)
+    assert_same(records, reference(deployment, requests, PerPool(2, 1), orders=orders))
+
+
 @pytest.mark.parametrize("routing", list(Routing))
 def test_a_long_run(routing: Routing) -> None:
     """Thousands of requests on many replicas: the heaps get more room, the tournaments several levels."""

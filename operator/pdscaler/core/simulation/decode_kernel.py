@@ -43,6 +43,7 @@ REPLICA = np.dtype(
 )
 REQUEST = np.dtype(
     [
+        ("number", "i8"),  # of the request in order of arrival at the front door
         ("first_token_s", "f8"),
         ("input_tokens", "i8"),
         ("output_tokens", "i8"),
@@ -339,7 +340,20 @@ def _leave(
             row.head = requests[row.head].following
         row.tail = -1
         row.waiting_tokens = 0.0
-    return np.sort(moved[:size])
+    moved = np.sort(moved[:size])
+    # Rows are in order of first tokens; those of one instant move in order of arrival at the front door.
+    for end in range(1, size):
+        request = moved[end]
+        place = end
+        while (
+            place > 0
+            and requests[moved[place - 1]].first_token_s == requests[request].first_token_s
+            and requests[moved[place - 1]].number > requests[request].number
+        ):
+            moved[place] = moved[place - 1]
+            place -= 1
+        moved[place] = request
+    return moved
 
 
 @compiled

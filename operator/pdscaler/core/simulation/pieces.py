@@ -172,7 +172,7 @@ class DecodePieces:
         from pdscaler.core.simulation.decode_kernel import ARRIVED, advance_decode
 
         rows = np.empty(len(arriving), self._rows.dtype)
-        for name in ("first_token_s", "input_tokens", "output_tokens"):
+        for name in ("number", "first_token_s", "input_tokens", "output_tokens"):
             rows[name] = arriving[name]
         rows["finished_s"] = np.nan
         pool = self._pool

@@ -257,6 +257,7 @@ def _decode(
     pool = DecodePool(changes.most, changes.initial, min(table.max_batch, HEAP_ROOM))
     if count:
         rows = np.empty(count, REQUEST)
+        rows["number"] = order
         rows["first_token_s"] = first_token_s[order]
         rows["input_tokens"] = requests.input_tokens[order]
         rows["output_tokens"] = requests.output_tokens[order]
