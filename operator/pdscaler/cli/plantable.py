@@ -30,7 +30,7 @@ def plan_table(
     if result.feasible:  # what would change a plan that does not hold is told by its reason
         below += labelled("next change", _next_change(changes), width)
         below += labelled("one less", _one_less(spec, result), width)
-        below += labelled("serves", _served(result), width)
+        below += labelled("serves", _served(result, changes), width)
     below += labelled("simulated", _simulated(result), width)
     below += labelled("limited by", ", ".join(limit.value for limit in result.limited_by), width)
     for index, note in enumerate(notes):
