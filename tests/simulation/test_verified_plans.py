@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pdscaler.core.choice import space_of
+from pdscaler.core.lawpool import LawPool
 from pdscaler.core.model import build_models
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.simulation.requests import RequestTable, draw_requests
@@ -116,12 +117,21 @@ def test_the_corrections_alone_give_the_settled_counts() -> None:
 def test_a_bad_start_costs_trials_but_not_the_answer(start: int) -> None:
     sizing, workload = CASES["short prompts share passes, P95"]
     answer = verify(sizing, workload).pools.map(lambda pool: pool.recommended)
+    models = build_models(sizing, workload)
+    assert models is not None
+    queue_law, batch_law = models.pools.prefill, models.pools.decode
+    assert isinstance(queue_law, LawPool)
+    assert isinstance(batch_law, LawPool)
     blocks = Blocks(workload, 0)
-    queue = PrefillSource(sizing, workload, blocks, 0)
+    queue = PrefillSource(sizing, workload, blocks, queue_law.law.saturation_rps, seed=0)
     prefill = settle(PoolTrials(Pool.PREFILL, sizing.slo.ttft, queue), start, 300, 2_000_000)
     assert (prefill.least, prefill.decided) == (answer.prefill, True)
     source = DecodeSource(
-        sizing, workload, blocks, lambda block, count: queue.first_tokens(block, count, answer.prefill)
+        sizing,
+        workload,
+        blocks,
+        batch_law.law.saturation_rps,
+        first_tokens=lambda block, count: queue.first_tokens(block, count, answer.prefill),
     )
     decode = settle(PoolTrials(Pool.DECODE, sizing.slo.tpot, source), start, 300, 2_000_000)
     assert (decode.least, decode.decided) == (answer.decode, True)

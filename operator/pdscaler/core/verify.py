@@ -4,14 +4,18 @@ The analytic laws say where to look. What counts is the simulation of the refere
 least count of each pool whose simulated steady state meets the target, decode behind the settled prefill pool.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pdscaler.core.decision import SizingResult, Verification
-from pdscaler.core.model import check_workload
+from pdscaler.core.lawpool import LawPool
+from pdscaler.core.model import build_models
+from pdscaler.core.need import PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.sizing import size
 from pdscaler.core.spec import SizingModel, SizingSpec
 from pdscaler.core.verify_joint import settle_plan
+from pdscaler.core.verify_scale import Saturation
 from pdscaler.core.verify_trial import PoolTrials
 from pdscaler.core.workload import WorkloadStats
 
@@ -65,32 +69,45 @@ def verify(
     if spec.model is SizingModel.PAPER_MM1:
         note = "the model PaperMM1 was asked for: its answer is not simulated"
         return without_simulation(size(spec, workload, current), note)
-    check_workload(workload)
     if budget_requests <= 0:
         return without_simulation(size(spec, workload, current), "no request may be simulated")
     # What simulates is imported where something is simulated: an analytic plan does without.
     from pdscaler.core.verify_source import Blocks, DecodeSource, PrefillSource
 
-    blocks = Blocks(workload, seed)
-    queue = PrefillSource(spec, workload, blocks, seed)
+    models = build_models(spec, workload)
+    assert models is not None, "what arrives has lengths"
+    saturation = models.pools.map(_saturation)
 
-    def behind(prefill: int) -> PoolTrials:
-        source = DecodeSource(spec, workload, blocks, lambda block, count: queue.first_tokens(block, count, prefill))
-        return PoolTrials(Pool.DECODE, spec.slo.tpot, source)
+    def simulated(load: WorkloadStats) -> tuple[PrefillSource, Callable[[int], PoolTrials]]:
+        """Return the prefill pool under a load, and what makes the trials of decode behind so many replicas of it."""
+        blocks = Blocks(load, seed)
+        queue = PrefillSource(spec, load, blocks, saturation.prefill, seed=seed)
+
+        def behind(prefill: int) -> PoolTrials:
+            source = DecodeSource(
+                spec,
+                load,
+                blocks,
+                saturation.decode,
+                first_tokens=lambda block, count: queue.first_tokens(block, count, prefill),
+            )
+            return PoolTrials(Pool.DECODE, spec.slo.tpot, source)
+
+        return queue, behind
 
     def at_load(pool: Pool, rate_rps: float, prefill: int) -> PoolTrials:
-        part = replace(workload, arrival_rate_rps=rate_rps)
-        its_blocks = Blocks(part, seed)
-        its_queue = PrefillSource(spec, part, its_blocks, seed)
-        if pool is Pool.PREFILL:
-            return PoolTrials(pool, spec.slo.ttft, its_queue)
-        source = DecodeSource(
-            spec, part, its_blocks, lambda block, count: its_queue.first_tokens(block, count, prefill)
-        )
-        return PoolTrials(pool, spec.slo.tpot, source)
+        queue, behind = simulated(replace(workload, arrival_rate_rps=rate_rps))
+        return PoolTrials(pool, spec.slo.ttft, queue) if pool is Pool.PREFILL else behind(prefill)
 
+    queue, behind = simulated(workload)
     trials = PoolTrials(Pool.PREFILL, spec.slo.ttft, queue)
     return settle_plan(spec, workload, trials, behind, budget_requests, at_load=at_load)
+
+
+def _saturation(model: PoolModel) -> Saturation:
+    """Return the load beyond which a pool's queue grows without bound, by its law."""
+    assert isinstance(model, LawPool), "only laws are verified"
+    return model.law.saturation_rps
 
 
 def without_simulation(result: SizingResult, note: str, *, verified: bool = False) -> SizingResult:

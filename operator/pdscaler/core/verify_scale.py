@@ -1,9 +1,10 @@
 """How long a pool remembers: what to leave out at the start, and how long to look. May import only core.
 
-Rough on purpose: fixed points of mean figures, good to a factor of two, and independent of the latency laws that are to
-be verified. The intervals themselves are measured (:mod:`pdscaler.core.verify_interval`).
+Rough on purpose: fixed points of mean figures, good to a factor of two. Of the latency laws that are to be verified
+only the load of saturation is used. The intervals themselves are measured (:mod:`pdscaler.core.verify_interval`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdscaler.core.curves import decode_surface, prefill_curve
@@ -35,7 +36,11 @@ class Memory:
     in_flight: float
 
 
-def prefill_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> Memory:
+Saturation = Callable[[int], float]
+"""From a count of replicas to the load, requests/s, beyond which their queue grows without bound."""
+
+
+def prefill_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int, saturation: Saturation) -> Memory:
     """Return the memory of the prefill pool.
 
     Notes
@@ -47,9 +52,7 @@ def prefill_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> 
     assert workload.isl is not None
     curve = prefill_curve(spec.prefill_profile)
     uncached = workload.isl.mean_tokens * (1 - workload.prefix_hit_ratio)
-    together = max(1.0, spec.prefill_profile.max_batched_tokens // max(uncached, 1.0))
-    service_s = min(curve.time_s(uncached), curve.time_s(together * uncached) / together)
-    load = workload.arrival_rate_rps * service_s / replicas
+    load = workload.arrival_rate_rps / saturation(replicas)
     rho = min(load, BUSIEST)
     variability = max(0.5, (workload.arrival_scv + workload.isl.scv) / 2)
     level = spec.routing in (Routing.JOIN_SHORTEST_QUEUE, Routing.CENTRAL)
@@ -58,7 +61,7 @@ def prefill_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> 
     return Memory(load, max(forgets, in_flight, float(replicas)), in_flight)
 
 
-def decode_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> Memory:
+def decode_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int, saturation: Saturation) -> Memory:
     """Return the memory of the decode pool.
 
     Notes
@@ -75,7 +78,7 @@ def decode_memory(spec: SizingSpec, workload: WorkloadStats, replicas: int) -> M
         most = max(1.0, min(most, surface.kv_capacity_tokens / context))
     tokens = max(workload.osl.mean_tokens - 1, 1e-9)
     rate = workload.arrival_rate_rps / replicas / spec.decode_derate
-    load = rate * tokens * surface.at_context(most, context) / most
+    load = workload.arrival_rate_rps / saturation(replicas)
     batch = 1.0
     for _ in range(_FIXED_POINT_ROUNDS):
         batch = min(most, max(0.01, rate * tokens * surface.at_context(max(batch, 1.0), context)))

@@ -13,7 +13,7 @@ from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.simulation.requests import RequestTable, draw_requests
 from pdscaler.core.simulation.run import Deployment, deployment_of, simulate_decode, simulate_prefill, tpot_s
 from pdscaler.core.spec import SizingSpec
-from pdscaler.core.verify_scale import Memory, decode_memory, prefill_memory
+from pdscaler.core.verify_scale import Memory, Saturation, decode_memory, prefill_memory
 from pdscaler.core.workload import WorkloadStats
 
 MOST_REPLICAS = 1000
@@ -64,14 +64,19 @@ class PrefillSource:
         What is sized.
     blocks
         The requests.
+    saturation
+        The load beyond which the pool's queue grows without bound: how long it remembers depends on it.
     seed
         Of the routing, where it is random.
     """
 
-    def __init__(self, spec: SizingSpec, workload: WorkloadStats, blocks: Blocks, seed: int) -> None:
+    def __init__(
+        self, spec: SizingSpec, workload: WorkloadStats, blocks: Blocks, saturation: Saturation, *, seed: int
+    ) -> None:
         self._spec = spec
         self._workload = workload
         self._blocks = blocks
+        self._saturation = saturation
         self._seed = seed
         self._deployment = deployment_of(spec)
 
@@ -94,7 +99,7 @@ class PrefillSource:
 
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""
-        return prefill_memory(self._spec, self._workload, replicas)
+        return prefill_memory(self._spec, self._workload, replicas, self._saturation)
 
 
 class DecodeSource:
@@ -106,6 +111,8 @@ class DecodeSource:
         What is sized.
     blocks
         The requests.
+    saturation
+        The load beyond which the pool's queue grows without bound.
     first_tokens
         From a block and its size to when each request arrives at decode.
     """
@@ -115,11 +122,14 @@ class DecodeSource:
         spec: SizingSpec,
         workload: WorkloadStats,
         blocks: Blocks,
+        saturation: Saturation,
+        *,
         first_tokens: Callable[[int, int], NDArray[np.float64]],
     ) -> None:
         self._spec = spec
         self._workload = workload
         self._blocks = blocks
+        self._saturation = saturation
         self._first_tokens = first_tokens
         self._known: dict[int, NDArray[np.float64]] = {}
         self._deployment = deployment_of(spec)
@@ -139,7 +149,7 @@ class DecodeSource:
 
     def memory(self, replicas: int) -> Memory:
         """Return how long the pool remembers."""
-        return decode_memory(self._spec, self._workload, replicas)
+        return decode_memory(self._spec, self._workload, replicas, self._saturation)
 
 
 def unhindered(deployment: Deployment, requests: RequestTable) -> NDArray[np.float64]:
