@@ -36,7 +36,7 @@ from pdscaler.core.curves import prefill_curve
 from pdscaler.core.decision import Binding
 from pdscaler.core.prefill_constants import CENTRAL, JOIN_SHORTEST_QUEUE, SINGLE
 from pdscaler.core.prefill_lengths import PromptLengths, prompt_lengths
-from pdscaler.core.prefill_passes import PassTable, cautious_pass_table, pass_table
+from pdscaler.core.prefill_passes import PassTable, cautious_pass_table, flatness, pass_table
 from pdscaler.core.prefill_pool import PoolFactors, Variation, pool_factors
 from pdscaler.core.profile import PrefillProfile
 from pdscaler.core.slo import LatencyStatistics, Statistic
@@ -46,9 +46,6 @@ from pdscaler.errors import InvalidInputError
 
 LEAST_ARRIVAL_SCV = 0.01
 """Arrivals more regular than this are taken to be so: the formulas divide by the scv."""
-
-FLAT_FROM = 0.75
-"""Flatness of pass times beyond which the wait for the running pass goes by the load, not by the replicas."""
 
 GRAIN = 2.0**-28
 """Values are whole multiples of this part of a pass over the mean tokens, rounded up."""
@@ -85,7 +82,6 @@ class PrefillLaw:
     __slots__ = (
         "_arrival_scv",
         "_cautious",
-        "_flat",
         "_grain_s",
         "_lengths",
         "_pools",
@@ -110,12 +106,6 @@ class PrefillLaw:
         self._routing = routing
         self._pools: dict[int, PoolFactors] = {}
         self._grain_s = GRAIN * lengths.middle_s
-        # Where a pass takes as long whatever it holds, adding replicas to a loaded pool lengthens the wait under
-        # join-shortest-queue: all arrivals then go to replicas that have just begun. A law must not rise with replicas,
-        # so the wait goes by what the load fills instead, (1 + 2 erlangs)^flat c^(1 − flat) for c.
-        shared = routing in (Routing.JOIN_SHORTEST_QUEUE, Routing.CENTRAL)
-        flatness = self._table.flatness
-        self._flat = max(0.0, (flatness - FLAT_FROM) / (1.0 - FLAT_FROM)) if shared else 0.0
 
     def at(self, replicas: int, rate_rps: float) -> LatencyStatistics:
         """Return mean and percentiles of TTFT, seconds; infinite where the queue is unstable."""
@@ -174,9 +164,9 @@ class PrefillLaw:
         waits: float = busy**pool.wait_exponent
         residual = pool.residual
         if pool.residual_gain > 0.0:
-            size: float = replicas
-            if self._flat > 0.0:
-                size = size ** (1.0 - self._flat) * (1.0 + 2.0 * rate_rps * table.single_s) ** self._flat
+            size: float = replicas  # what the wait for the running pass goes by, see PoolFactors
+            if pool.flat > 0.0:
+                size = size ** (1.0 - pool.flat) * (1.0 + 2.0 * rate_rps * table.single_s) ** pool.flat
             residual += pool.residual_gain * spread * (1.0 - size**pool.residual_power)
         own_s = _at(table, prompts + pool.burst * busy) if pool.burst > 0.0 else pass_s
         sharing_s = max(0.0, residual * pass_s + own_s - table.single_s)
@@ -281,6 +271,7 @@ def prefill_law(profile: PrefillProfile, workload: WorkloadStats, routing: Routi
         scv=lengths.scv,
         # Passes are limited by time where one prompt fills the budget, by tokens where many do.
         demand_scv=lengths.pass_scv + (lengths.scv - lengths.pass_scv) * (1 - 1 / budget),
+        flatness=flatness(curve.line, tokens, budget_tokens),
     )
     return PrefillLaw(lengths, (table, cautious), variation, arrival_scv=workload.arrival_scv, routing=routing)
 

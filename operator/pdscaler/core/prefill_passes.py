@@ -61,8 +61,6 @@ class PassTable:
         Greatest throughput of any pass size.
     saturation_rps
         Throughput of full passes, requests/s: more than it is never served, whatever the pass sizes on the way.
-    flatness
-        1 where a longer pass takes no longer, 0 where it takes longer in proportion.
     full
         Mean prompts in a full pass (in a cautious table the least of any variation up to the given one).
     """
@@ -73,7 +71,6 @@ class PassTable:
     single_s: float
     peak_rps: float
     saturation_rps: float
-    flatness: float
     full: float
 
 
@@ -134,8 +131,23 @@ def cautious_pass_table(line: Line, lengths: PromptLengths, budget_tokens: float
     not). The gain is left out here.
     """
     budget = budget_tokens / lengths.tokens
-    others = (full_pass(budget, 0.0), least_full_pass(budget, lengths.scv))
-    return _table(line, lengths.tokens, lengths.convex_pass_s, full_pass(budget, lengths.scv), others)
+    constant, varied = full_pass(budget, 0.0), full_pass(budget, lengths.scv)
+    others = (constant, varied, least_full_pass(budget, lengths.scv))
+    return _table(line, lengths.tokens, lengths.convex_pass_s, max(constant, varied), others)
+
+
+def flatness(line: Line, tokens: float, budget_tokens: float) -> float:
+    """Return how little longer passes take longer: 1 not at all up to some size, 0 in proportion or more.
+
+    Examples
+    --------
+    >>> round(flatness(Line((0.0, 1000.0), (0.03, 0.04), 0.00001), 1000.0, 8192.0), 2)
+    0.75
+    """
+    single_s = line(tokens)
+    counts = _LADDER[1 : bisect_right(_LADDER, budget_tokens / tokens)]
+    slope = min(((line(count * tokens) - single_s) / (count - 1) for count in counts), default=single_s)
+    return 1.0 - min(1.0, slope / single_s)
 
 
 def _table(line: Line, tokens: float, single_s: float, full: float, others: tuple[float, ...]) -> PassTable:
@@ -155,8 +167,7 @@ def _table(line: Line, tokens: float, single_s: float, full: float, others: tupl
     if others:
         least = min(others)
         sizes = [*(count for count in prompts if count < least), least]
-        peak_rps = max(count / (line(count * tokens) + offset_s) for count in sizes)
-    slopes = [(seconds - single_s) / (count - 1) for count, seconds in zip(prompts[1:], pass_s[1:], strict=True)]
+        peak_rps = min(peak_rps, max(count / (line(count * tokens) + offset_s) for count in sizes))
     return PassTable(
         prompts=tuple(prompts),
         pass_s=tuple(pass_s),
@@ -164,7 +175,6 @@ def _table(line: Line, tokens: float, single_s: float, full: float, others: tupl
         single_s=single_s,
         peak_rps=peak_rps,
         saturation_rps=saturation_rps,
-        flatness=1.0 - min(1.0, min(slopes, default=single_s) / single_s),
         full=min([full, *others]),
     )
 

@@ -14,6 +14,9 @@ BLUNTEST, SHARPEST = 1.05, 40.0
 LEAST_EXPONENT, MOST_EXPONENT = 0.3, 200.0
 """Bounds of the exponent of the load in the queueing term."""
 
+FLAT_FROM = 0.7
+"""Flatness of passes from which the load counts beside the replicas, see ``flat``."""
+
 MOST_POWER = 0.9
 """Bound of the power of the probability of a wait that the tail is divided by."""
 
@@ -46,6 +49,10 @@ class PoolFactors:
         How excesses of length and delay add up.
     half_sharing, half_shape, half_queueing, half_power, half_gap
         The median.
+    flat
+        0 in general, up to 1 where passes take about as long whatever they hold. Adding replicas to a loaded pool then
+        lengthens the wait under join-shortest-queue: all arrivals go to replicas that have just begun. A law must not
+        rise with replicas, so the wait goes by what the load fills instead: (1 + 2 erlangs)^flat c^(1 − flat) for c.
     """
 
     sharpness: float
@@ -71,6 +78,7 @@ class PoolFactors:
     half_queueing: float
     half_power: float
     half_gap: float
+    flat: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +95,15 @@ class Variation:
         Squared coefficient of variation of the lengths.
     demand_scv
         That of the work a prompt brings.
+    flatness
+        1 where a longer pass takes no longer, 0 where it takes longer in proportion.
     """
 
     budget: float
     pass_range: float
     scv: float
     demand_scv: float
+    flatness: float
 
 
 def pool_factors(q: Constants, c: float, arrivals: float, prompts: Variation) -> PoolFactors:
@@ -116,6 +127,7 @@ def pool_factors(q: Constants, c: float, arrivals: float, prompts: Variation) ->
     kappa = (arrivals + demand_scv) / 2.0
     excess = max(0.0, arrivals - 1.0)
     uneven = 1.0 + prompts.scv
+    flat = max(0.0, (prompts.flatness - FLAT_FROM) / (1.0 - FLAT_FROM))
 
     base = q.sharpness + q.sharpness_pool * (c**q.sharpness_growth - 1.0)
     bursts = arrivals ** (-q.sharpness_bursts * c**-q.sharpness_pooling)
@@ -149,5 +161,6 @@ def pool_factors(q: Constants, c: float, arrivals: float, prompts: Variation) ->
         half_shape=1.0 + q.half_shape + q.half_pool_shape * pool,
         half_queueing=q.half_queueing + q.half_pool_queueing * pool,
         half_power=q.half_power,
-        half_gap=q.half_gap + q.half_pool_gap * pool,
+        half_gap=q.half_gap + q.half_pool_gap * pool * (1.0 - flat),
+        flat=flat,
     )
