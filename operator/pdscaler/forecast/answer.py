@@ -141,7 +141,7 @@ def _lengths(mix: Pooled | None, drifts: Ratios, quantile: float, spread: float)
     observations = drifts.observations
     if not observations > 0:
         return LengthStats(mix.mean_tokens, mix.scv)
-    median, upper = drifts.seen(0.5), drifts.seen(quantile)
+    median, upper = drifts.seen(0.5, quantile)
     if not (median > 0 and upper < math.inf):
         return LengthStats(mix.mean_tokens, mix.scv)
     share = observations / (observations + PRIOR_HORIZONS)

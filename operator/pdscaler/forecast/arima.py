@@ -26,8 +26,8 @@ LEAST_SAMPLES = 40
 LEAST_KNOWN = 0.7
 """A window with fewer known samples than this share is not fitted: bridged gaps would be what is fitted."""
 
-_FARTHEST = 5.0
-"""Parameters are searched as tanh of numbers within this: stationary and invertible, never on the edge."""
+_FARTHEST = 4.0
+"""Parameters are tanh of free numbers cut off here: stationary and invertible, never on the edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +245,7 @@ def fit_series(series: Array, order: tuple[int, int, int], counts: NDArray[np.bo
         return errors
 
     start = np.r_[np.full(p, 0.5 / p if d == 0 else 0.1), np.full(q, 0.1)]
-    solved = least_squares(
-        residuals, start, bounds=(-_FARTHEST, _FARTHEST), xtol=1e-5, ftol=1e-7, gtol=1e-7, max_nfev=60
-    )
+    solved = least_squares(residuals, start, method="lm", xtol=1e-5, ftol=1e-7, gtol=1e-7, max_nfev=200)
     count, free = int(used.sum()), p + q + 1 + (1 - d)
     variance = 2.0 * float(solved.cost) / count
     if not (np.isfinite(solved.x).all() and 0 < variance < math.inf):
@@ -261,6 +259,6 @@ def fit_series(series: Array, order: tuple[int, int, int], counts: NDArray[np.bo
 def _coefficients(free: Array) -> Array:
     """Return coefficients of a stable recursion: tanh of free numbers as partial autocorrelations (Durbin–Levinson)."""
     coefficients = np.zeros(0)
-    for partial in np.tanh(free).tolist():
+    for partial in np.tanh(np.clip(free, -_FARTHEST, _FARTHEST)).tolist():
         coefficients = np.r_[coefficients - partial * coefficients[::-1], partial]
     return coefficients

@@ -114,7 +114,7 @@ def fit_holt_winters(window: Window) -> HoltWinters:
 def _best_loss(window: Window, points: Array) -> float:
     """Return the mean pinball loss of the points with the ratio that makes it least."""
     grid = window.grid
-    ratio = Ratios.of(window.peak_rps, points, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)
+    ratio = Ratios.of(window.peak_rps, points, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)[0]
     losses = pinball_losses(window.peak_rps, points * (1.0 if math.isnan(ratio) else ratio), grid.quantile)
     return float(losses[~np.isnan(losses)].mean())
 

@@ -68,6 +68,10 @@ class Blend:
         return " and ".join(parts)
 
 
+UNFITTED = Blend(remembers=True)
+"""Before anything is known of a load it may come in bursts."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
     """What was seen of the levels at every sample of a window, requests/s.
@@ -128,20 +132,27 @@ class Track:
         """Return the quantile of the peak, requests/s; NaN where the method has no answer."""
         if math.isnan(self.base):
             return math.nan
-        limit = ceiling(self.point, highest_rps, quantile, self.ratios.horizon_s)
+        limit = ceiling(self.point, highest_rps, quantile, self.ratios)
         return min(self.base * self.ratios.quantile(quantile), limit)
 
 
-def ceiling(point_rps: float, highest_rps: float, quantile: float, horizon_s: float) -> float:
-    """Return what no quantile exceeds: the prior's ratio times the expected peak or the highest level seen."""
-    return max(point_rps, highest_rps) * prior_ratio(quantile, horizon_s)
+def ceiling(point_rps: float, highest_rps: float, quantile: float, ratios: Ratios) -> float:
+    """Return what no quantile exceeds, requests/s.
+
+    The expected peak times the prior's ratio, as if nothing were known; or the highest level seen times the power
+    1/(1 + n·(1 − q)) of that ratio: of n independent peaks that are alike, the next is above them all with probability
+    1/(n + 1), so that the longer the history, the nearer the highest of it is to the quantile.
+    """
+    prior = prior_ratio(quantile, ratios.horizon_s)
+    power = 1.0 / (1.0 + ratios.observations * (1.0 - quantile))
+    return max(point_rps * prior, highest_rps * math.pow(prior, power))
 
 
 def fresh_track(model: Model, grid: Grid) -> Track:
     """Return a method that has seen nothing."""
     nothing = np.empty(0)
     ratios = Ratios(nothing, nothing, grid.horizon_steps, grid.horizon_s)
-    return Track(model, (), Blend(), ratios, 0.0, math.nan, math.nan, math.nan)
+    return Track(model, (), UNFITTED, ratios, 0.0, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +193,9 @@ def rehearse(model: Model, replayed: tuple[Array, Carry], peaks: Array, context:
         known = max(0, start - horizon + 1)
         ratios = Ratios.of(peaks[:known], bases[:known], horizon, grid.horizon_s)
         forecasts[start:end] = bases[start:end] * ratios.quantile(grid.quantile)
-    limits = np.maximum(points, context.highest) * prior_ratio(grid.quantile, grid.horizon_s)
+    prior = prior_ratio(grid.quantile, grid.horizon_s)
+    observations = np.maximum(0.0, np.arange(size) + 1.0 - horizon) / horizon
+    limits = np.maximum(points * prior, context.highest * prior ** (1.0 / (1.0 + observations * (1.0 - grid.quantile))))
     forecasts = np.minimum(forecasts, limits)
     ratios = Ratios.of(peaks, bases, horizon, grid.horizon_s)
     track = Track(model, carry, blend, ratios, 0.0, float(points[-1]), float(bases[-1]), math.nan)
@@ -193,7 +206,7 @@ def rehearse(model: Model, replayed: tuple[Array, Carry], peaks: Array, context:
 def _fitted_blend(points: Array, peaks: Array, context: Context, grid: Grid) -> Blend:
     pairs = int((~np.isnan(peaks) & ~np.isnan(points)).sum())
     if pairs < LEAST_OBSERVATIONS * grid.horizon_steps:
-        return Blend()
+        return UNFITTED
     best, least = Blend(), math.inf
     for remembers in (False, True):
         for share in MEAN_SHARES:
@@ -201,7 +214,7 @@ def _fitted_blend(points: Array, peaks: Array, context: Context, grid: Grid) -> 
                 continue
             blend = Blend(share, remembers)
             bases = blend.bases(points, context.recent_peaks, context.running_means)
-            ratio = Ratios.of(peaks, bases, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)
+            ratio = Ratios.of(peaks, bases, grid.horizon_steps, grid.horizon_s).seen(grid.quantile)[0]
             losses = pinball_losses(peaks, bases * ratio, grid.quantile)
             usable = ~np.isnan(losses)
             if not usable.any():

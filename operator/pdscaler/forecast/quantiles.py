@@ -7,6 +7,7 @@ ratio in a quiet minute concerns few.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,13 +96,13 @@ class Ratios:
             self.horizon_s,
         )
 
-    def seen(self, quantile: float) -> float:
-        """Return the weighted empirical quantile; NaN of nothing."""
+    def seen(self, *quantiles: float) -> list[float]:
+        """Return weighted empirical quantiles; NaN of nothing."""
         if not self.ratios.size:
-            return math.nan
+            return [math.nan] * len(quantiles)
         weights = self.weights.cumsum()
-        index = int(weights.searchsorted(quantile * weights[-1]))
-        return float(self.ratios[min(index, self.ratios.size - 1)])
+        total, last = float(weights[-1]), self.ratios.size - 1
+        return [float(self.ratios[min(int(weights.searchsorted(each * total)), last)]) for each in quantiles]
 
     def quantile(self, quantile: float) -> float:
         """Return the ratio that a peak stays below with probability ``quantile``.
@@ -117,13 +118,14 @@ class Ratios:
         observations = self.observations
         if observations <= 0:
             return prior
-        median, upper = self.seen(0.5), self.seen(quantile)
+        median, upper = self.seen(0.5, quantile)
         if quantile > 0.5:
             upper = median + (upper - median) * student_factor(quantile, observations)
         share = observations / (observations + PRIOR_HORIZONS)
         return share * upper + (1.0 - share) * prior
 
 
+@lru_cache(maxsize=256)
 def prior_ratio(quantile: float, horizon_s: float) -> float:
     """Return the ratio to expect of load of which nothing is known: log-normal around 1, wider further ahead.
 

@@ -17,7 +17,7 @@ FIT_EVERY_S = 3600.0
 """Models are fitted at multiples of this (plus the offset), from the window before: the same whenever a process
 started."""
 
-FIT_EARLY_S = 900.0
+FIT_EARLY_S = 300.0
 YOUNG_S = 3 * 3600.0
 """While there is less history than this, they are fitted every :data:`FIT_EARLY_S`."""
 
@@ -48,7 +48,7 @@ class ForecastSettings:
     dispersion_weight
         How many standard deviations of the arrivals' noise beyond Poisson are added to the quantile; 0: none.
     offset_s
-        Shifts the fits in time, below :data:`FIT_EARLY_S`: so that a thousand deployments are not fitted at once.
+        Shifts the fits in time, below :data:`FIT_EVERY_S`: so that a thousand deployments are not fitted at once.
         Derive it from the name, so that it outlives a restart.
     """
 
@@ -71,8 +71,8 @@ class ForecastSettings:
                 raise InvalidInputError(f"forecast.{name}", f"is {getattr(self, name)}, expected seconds above 0")
         if not 0 <= self.dispersion_weight < math.inf:
             raise InvalidInputError("forecast.dispersion_weight", "expected a number of at least 0")
-        if not 0 <= self.offset_s < FIT_EARLY_S:
-            raise InvalidInputError("forecast.offset_s", f"expected seconds in [0, {FIT_EARLY_S:g})")
+        if not 0 <= self.offset_s < FIT_EVERY_S:
+            raise InvalidInputError("forecast.offset_s", f"expected seconds in [0, {FIT_EVERY_S:g})")
 
     def grid(self, step_s: float, sample_window_s: float) -> Grid:
         """Return the units in samples of a history."""
@@ -99,7 +99,7 @@ class ForecastSettings:
         hourly = _floor(now_s, FIT_EVERY_S, self.offset_s)
         if first_known_s is None:
             return hourly
-        return max(hourly, _floor(min(now_s, first_known_s + YOUNG_S), FIT_EARLY_S, self.offset_s))
+        return max(hourly, _floor(min(now_s, first_known_s + YOUNG_S), FIT_EARLY_S, self.offset_s % FIT_EARLY_S))
 
 
 def _floor(at_s: float, every_s: float, offset_s: float) -> float:

@@ -49,7 +49,7 @@ def test_no_ratio_learned_in_quiet_minutes_multiplies_busy_ones() -> None:
     level = np.tile(np.r_[np.ones(30), np.full(3, 100.0)], 20)
     done = rehearse(LastValue(), (level, ()), peaks_after(level, 9), _context(level), GRID)
     assert done.forecasts[300:].max() <= 100.0 * prior_ratio(0.95, 135.0)
-    assert ceiling(50.0, 20.0, 0.5, 135.0) == 50.0
+    assert ceiling(50.0, 20.0, 0.5, done.track.ratios) == 50.0
 
 
 def test_a_track_without_an_answer_has_no_forecast() -> None:

@@ -261,7 +261,7 @@ def test_the_plan_takes_it_and_another_horizon_is_learned_on_the_spot(bursty: Hi
         ("horizon_s", 0.0),
         ("window_s", math.inf),
         ("dispersion_weight", -1.0),
-        ("offset_s", FIT_EARLY_S),
+        ("offset_s", FIT_EVERY_S),
     ],
 )
 def test_bad_settings_are_named(field: str, value: float) -> None:
