@@ -13,6 +13,8 @@
 ``outcome.py``        what a simulation came to, against the objectives
 ``pieces.py``         both pools run piece by piece
 ``stream.py``         the same of tens of millions of requests, in little memory
+``live.py``           a deployment step by step, under orders that are decided on the way
+``room.py``           room for replicas that nobody knew of at the start
 ====================  =======================================================================================
 
 :mod:`pdscaler.core.emulation` is the same semantics in plain Python, steppable: the two agree request by request

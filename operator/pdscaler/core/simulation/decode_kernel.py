@@ -448,3 +448,15 @@ def advance_decode(
             if row.is_ready == 0:
                 row.gone_s = now_s
     return heaps
+
+
+@compiled
+def resident_tokens(now_s: float, replicas: Rows, heaps: Rows, contexts: Reals, clocks: Reals) -> Any:
+    """Return the KV tokens of each replica's running requests at an instant not before its last event."""
+    tokens = np.zeros(len(replicas))
+    for replica in range(len(replicas)):
+        row = replicas[replica]
+        if row.batch > 0:
+            ahead = _advanced(row, heaps[replica, 0].ends_at, now_s, contexts, clocks)
+            tokens[replica] = row.resident + row.batch * ahead
+    return tokens

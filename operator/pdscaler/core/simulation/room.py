@@ -1,0 +1,53 @@
+"""Room for replicas that nobody knew of at the start. May import only numpy and this package."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdscaler.core.simulation.decode_kernel import DecodePool
+from pdscaler.core.simulation.prefill_kernel import PrefillPool
+
+
+def prefill_with_room(pool: PrefillPool, most: int) -> PrefillPool:
+    """Return a pool in the same state with room for ``most`` replicas: itself where it has that already.
+
+    Room is at least doubled, so that it is made seldom; replicas keep their ranks.
+    """
+    had = len(pool.ready)
+    if most <= had:
+        return pool
+    most = max(most, 2 * had)
+    wider = PrefillPool(most, 0)
+    wider.counts = pool.counts
+    wider.ready[:had] = pool.ready
+    wider.loads[:had], wider.ends_s[:had] = pool.loads[:had], pool.ends_s[:had]
+    wider.load_tree, wider.end_tree = tournament(wider.loads), tournament(wider.ends_s)
+    wider.replicas[:had] = pool.replicas[:had]
+    wider.replicas[most] = pool.replicas[had]  # the queue of Routing.CENTRAL stays behind the last one
+    return wider
+
+
+def decode_with_room(pool: DecodePool, most: int) -> DecodePool:
+    """Return a pool in the same state with room for ``most`` replicas, as :func:`prefill_with_room` does."""
+    had = len(pool.ready)
+    if most <= had:
+        return pool
+    most = max(most, 2 * had)
+    wider = DecodePool(most, 0, pool.heaps.shape[1])
+    wider.counts = pool.counts
+    wider.ready[:had] = pool.ready
+    wider.bounds[:had] = pool.bounds
+    wider.next_s[:had] = pool.next_s[:had]
+    wider.tree = tournament(wider.next_s)
+    wider.replicas[:had] = pool.replicas
+    wider.heaps[:had] = pool.heaps
+    return wider
+
+
+def tournament(keys: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the tree of winners: the leaves behind, the root at 1; the least key wins, of equals the lower index."""
+    width = len(keys)
+    tree = np.arange(-width, width, dtype=np.int64)
+    for node in range(width - 1, 0, -1):
+        left, right = tree[2 * node], tree[2 * node + 1]
+        tree[node] = left if keys[left] <= keys[right] else right
+    return tree
