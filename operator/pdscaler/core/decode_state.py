@@ -34,6 +34,9 @@ MOST_FEEDBACK = 0.95
 LEAST_BURST = 0.2
 """Variance of the occupancy under regular arrivals, over that under Poisson arrivals, at least."""
 
+BURSTS_AT = 0.25
+"""Occupancy at which half of the arrivals' excess variance shows: about what GI/M/∞ with gamma gaps has."""
+
 LEAST_CONVEXITY = 0.3
 """Share of the first-order effect of fluctuations on the mean that a concave step time leaves, at least."""
 
@@ -130,7 +133,7 @@ class ReplicaState:
         counted = slope_count / slope if slope > 0.0 else 0.0
 
         company = count / (1.0 + count)
-        bursts = 1.0 + self.burst * company
+        bursts = 1.0 + self.burst * count / (count + BURSTS_AT)
         relative = (bursts if bursts > LEAST_BURST else LEAST_BURST) / (1.0 - feedback)
         variance = count * relative
         uneven = self.uneven * count / (count + self.settling)
