@@ -49,7 +49,7 @@ def test_the_largest_load_is_the_inverse_of_the_least_count(
     model = pool_of(law, margin, statistic)
     load_rps = model.largest_load(replicas)
     assert model.least_replicas(load_rps) <= replicas
-    assert model.least_replicas(load_rps * (1 + 1e-8)) > replicas
+    assert model.least_replicas(load_rps * (1 + 1e-6)) > replicas
 
 
 @given(erlang_laws, margins, statistics, st.floats(0.05, 60.0))
@@ -61,7 +61,7 @@ def test_the_need_lies_between_one_fewer_and_the_count_and_follows_the_load(
     assert need.recommended - 1 < need.required <= need.recommended
     below, enough = model.largest_load(need.recommended - 1), model.largest_load(need.recommended)
     share = need.required - (need.recommended - 1)
-    assert below + share * (enough - below) == pytest.approx(model.rate_rps, rel=1e-6)
+    assert below + share * (enough - below) == pytest.approx(model.rate_rps, rel=1e-5)
     more = replace(model, rate_rps=model.rate_rps * 1.01).need()
     assert more.required >= need.required
 
@@ -115,7 +115,7 @@ def test_the_papers_formulas_as_a_law_ask_for_the_same(spec: SizingSpec, workloa
         near = abs(expected.wanted - round(expected.wanted)) < 1e-5 * expected.wanted
         assert near or found.recommended == expected.recommended
         assert found.wanted == pytest.approx(expected.wanted, rel=1e-5)
-        assert model.largest_load(5) == pytest.approx(formula.largest_load(5), rel=1e-6)
+        assert model.largest_load(5) == pytest.approx(formula.largest_load(5), rel=1e-5)
 
 
 def test_the_search_asks_the_law_a_few_times() -> None:

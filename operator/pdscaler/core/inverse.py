@@ -7,8 +7,9 @@ servers and for decode. So a secant from the right end needs a few evaluations; 
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-PRECISION = 1e-8
+PRECISION = 1e-6
 """Relative precision of a largest load; it errs on the side that meets the limit."""
 
 LEAST_EXCESS = 1e-12
@@ -19,6 +20,9 @@ STEEPEST = -50.0
 
 STRIDE = 2.0
 """Step where the slope says nothing: the room left grows or shrinks by e to this."""
+
+WIDEST = 50.0
+"""Greatest logarithm of the room left, either way, that is looked at."""
 
 FARTHEST = 3.0
 """Longest step that the slope is believed for."""
@@ -33,13 +37,13 @@ class _Secant:
 
     __slots__ = ("above", "below", "last", "slope", "slow")
 
-    def __init__(self) -> None:
+    def __init__(self, slope: float = -1.0) -> None:
         self.above = (-math.inf, math.inf)
         """The greatest point where the function is above 0."""
         self.below = (math.inf, -math.inf)
         """The least point where it is not."""
         self.last = (math.nan, math.nan)
-        self.slope = -1.0
+        self.slope = slope
         self.slow = 0
 
     def see(self, x: float, y: float) -> None:
@@ -76,89 +80,112 @@ class _Secant:
         return low + STRIDE if math.isfinite(low) else high - STRIDE
 
 
-def excess(value_s: float, limit_s: float, idle_s: float) -> float:
-    """Return the logarithm of a latency's excess over the limit's: above 0 exactly where the limit is exceeded."""
-    if value_s == math.inf:
-        return math.inf
-    least_s = LEAST_EXCESS * idle_s
-    found = math.log(max(value_s - idle_s, least_s) / max(limit_s - idle_s, least_s))
-    if value_s > limit_s:
-        return max(found, LEAST_EXCESS)
-    return min(found, 0.0)
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a latency must not exceed.
+
+    Parameters
+    ----------
+    value_s
+        The greatest latency, seconds, at least ``idle_s``.
+    idle_s
+        The latency without load.
+    """
+
+    value_s: float
+    idle_s: float
+
+    def excess(self, value_s: float) -> float:
+        """Return the logarithm of a latency's excess over the limit's: above 0 exactly where the limit is exceeded."""
+        if value_s == math.inf:
+            return math.inf
+        least_s = LEAST_EXCESS * self.idle_s
+        found = math.log(max(value_s - self.idle_s, least_s) / max(self.value_s - self.idle_s, least_s))
+        if value_s > self.value_s:
+            return max(found, LEAST_EXCESS)
+        return min(found, 0.0)
+
+    def room(self, count: float) -> float:
+        """Guess the room that a count needs: as M/M/1 does, or as many servers pooled, if that is less."""
+        return min(
+            self.idle_s / max(self.value_s - self.idle_s, LEAST_EXCESS * self.idle_s),
+            1 / math.sqrt(count),
+        )
 
 
-def first_room(limit_s: float, idle_s: float, count: float) -> float:
-    """Guess how much room saturation / load - 1 a count needs: as M/M/1, or as many servers pooled, if that is less."""
-    return min(idle_s / max(limit_s - idle_s, LEAST_EXCESS * idle_s), 1 / math.sqrt(count))
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A least count, and what the search saw on the way.
+
+    Parameters
+    ----------
+    count
+        The least count.
+    real
+        About the real-valued count that is just enough.
+    slope
+        Of the logarithm of the excess against that of the room left, near there.
+    """
+
+    count: int
+    real: float
+    slope: float
 
 
-def least_count(value: Callable[[int], float], limit_s: float, idle_s: float, saturated: float, most: int) -> int:
-    """Return the least count with ``value(count) <= limit_s``, at least 1 and at most ``most``.
+def least_count(value: Callable[[int], float], limit: Limit, saturated: float, most: int) -> Found:
+    """Find the least count whose latency is within the limit, at least 1 and at most ``most``.
 
     Parameters
     ----------
     value
         Latency, seconds, of a count; it never rises with the count.
-    limit_s
-        At least ``idle_s``.
-    idle_s
-        Latency without load.
     saturated
         The real-valued count, > 0, up to which the latency is infinite.
     """
     fails, serves = 0, most + 1
     secant = _Secant()
-    guess = saturated * (1 + first_room(limit_s, idle_s, saturated))
+    guess = saturated * (1 + limit.room(saturated))
     while True:
         count = min(max(math.ceil(guess), fails + 1), serves - 1)
-        y = excess(value(count), limit_s, idle_s)
+        y = limit.excess(value(count))
         if count > saturated:
             secant.see(math.log(count / saturated - 1), y)
         if y > 0:
             fails = count
         else:
             serves = count
+        guess = saturated + 1 if count <= saturated else saturated * (1 + math.exp(min(secant.next(), WIDEST)))
         if serves - fails <= 1:
-            return min(serves, most)
-        guess = saturated + 1 if count <= saturated else saturated * (1 + math.exp(min(secant.next(), 50.0)))
+            return Found(min(serves, most), min(max(guess, fails), serves), secant.slope)
 
 
 def largest_load(
-    value: Callable[[float], float],
-    limit_s: float,
-    idle_s: float,
-    saturation: float,
-    near: float,
-    precision: float = PRECISION,
+    value: Callable[[float], float], limit: Limit, saturation: float, near: float, slope: float = -1.0
 ) -> float:
-    """Return the largest load with ``value(load) <= limit_s``, to a relative precision and never beyond it.
+    """Return the largest load whose latency is within the limit, to PRECISION and never beyond it.
 
     Parameters
     ----------
     value
         Latency, seconds, at a load; it never falls as the load grows, and is infinite from ``saturation`` on.
-    limit_s
-        At least ``idle_s``.
-    idle_s
-        Latency without load.
     saturation
         Finite, > 0.
     near
         A load, > 0, that the search begins at.
-    precision
-        Relative, > 0.
+    slope
+        As :class:`Found` has it.
     """
-    secant = _Secant()
+    secant = _Secant(slope)
     low, high, load = 0.0, saturation, near
-    while high - low > precision * high:
+    while high - low > PRECISION * high:
         # Closer to an end than the precision: look beyond the root, so that the bracket closes from both sides.
-        nearest = precision / 4 * high
+        nearest = PRECISION / 4 * high
         load = min(max(load, low + nearest), high - nearest)
-        y = excess(value(load), limit_s, idle_s)
+        y = limit.excess(value(load))
         secant.see(math.log(saturation / load - 1), y)
         if y > 0:
             high = load
         else:
             low = load
-        load = saturation / (1 + math.exp(min(max(secant.next(), -50.0), 50.0)))
+        load = saturation / (1 + math.exp(min(max(secant.next(), -WIDEST), WIDEST)))
     return low

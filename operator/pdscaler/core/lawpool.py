@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from pdscaler.core.decision import Binding
-from pdscaler.core.inverse import first_room, largest_load, least_count
+from pdscaler.core.inverse import Found, Limit, largest_load, least_count
 from pdscaler.core.law import LatencyLaw
 from pdscaler.core.need import Need
 from pdscaler.core.paper import BEST_WITHIN, UTILIZATION_IF_INFEASIBLE, UTILIZATION_WITHOUT_TARGET
@@ -47,7 +47,7 @@ class LawPool:
     _statistic: Statistic = field(init=False, repr=False)
     _idle_s: float = field(init=False, repr=False)
     _attainable: bool = field(init=False, repr=False)
-    _limit_s: float = field(init=False, repr=False)
+    _limit: Limit = field(init=False, repr=False)
     _share: float | None = field(init=False, repr=False)
     _loads: dict[int, float] = field(init=False, repr=False, compare=False)
 
@@ -67,7 +67,7 @@ class LawPool:
             ("_statistic", statistic),
             ("_idle_s", idle_s),
             ("_attainable", attainable),
-            ("_limit_s", limit_s),
+            ("_limit", Limit(limit_s, idle_s)),
             ("_share", share),
             ("_loads", {}),
         ):
@@ -104,23 +104,28 @@ class LawPool:
         within 2 % of the best achievable; a TTFT target that no count meets gets half utilisation; without a target
         the pool runs at 90 % of saturation at most. All three never fall as the load grows, and none runs away.
         """
+        return self._find(rate_rps).count
+
+    def _find(self, rate_rps: float) -> Found:
         rate_rps *= self.correction
         saturated = rate_rps / self.law.saturation_rps(1)
         if saturated <= 0:
-            return 1
+            return Found(1, 0.0, -1.0)
         if self._share is None:
             value_s, statistic = self.law.value_s, self._statistic
-            return least_count(
-                lambda count: value_s(count, rate_rps, statistic), self._limit_s, self._idle_s, saturated, MOST_REPLICAS
-            )
-        wanted = saturated / self._share
-        return max(1, math.ceil(wanted * (1 - ROUNDING))) if wanted < MOST_REPLICAS else MOST_REPLICAS
+            return least_count(lambda count: value_s(count, rate_rps, statistic), self._limit, saturated, MOST_REPLICAS)
+        wanted = min(saturated / self._share, float(MOST_REPLICAS))
+        return Found(max(1, math.ceil(wanted * (1 - ROUNDING))), wanted, -1.0)
 
     def largest_load(self, replicas: int) -> float:
         """Return the largest load, requests/s, that a count serves within the target, or by the bounded rule.
 
-        The inverse of :meth:`least_replicas`, to a relative precision of 1e-8.
+        The inverse of :meth:`least_replicas`, to a relative precision of 1e-6.
         """
+        return self._load(replicas, None)
+
+    def _load(self, replicas: int, found: Found | None) -> float:
+        """Return the largest load, searched for once; ``found`` tells where about it is."""
         if replicas < 1:
             return 0.0
         load_rps = self._loads.get(replicas)
@@ -132,29 +137,31 @@ class LawPool:
                 value_s, statistic = self.law.value_s, self._statistic
                 load_rps = largest_load(
                     lambda rate_rps: value_s(replicas, rate_rps, statistic),
-                    self._limit_s,
-                    self._idle_s,
+                    self._limit,
                     load_rps,
-                    self._near(replicas, load_rps),
+                    self._near(replicas, load_rps, found),
+                    -1.0 if found is None else found.slope,
                 )
-            load_rps /= self.correction
-            self._loads[replicas] = load_rps
+            load_rps = self._loads[replicas] = load_rps / self.correction
         return load_rps
 
-    def _near(self, replicas: int, saturation_rps: float) -> float:
-        """Guess a largest load, as the law counts it: by the nearest count whose load is known, or was asked for."""
+    def _near(self, replicas: int, saturation_rps: float, found: Found | None) -> float:
+        """Guess a largest load, as the law counts it, by the nearest count that is known."""
         if self._loads:
             known = min(self._loads, key=lambda count: abs(count - replicas))
             return self._loads[known] * self.correction * replicas / known
-        return saturation_rps / (1 + first_room(self._limit_s, self._idle_s, replicas))
+        if found is not None and found.real > 0:
+            return self.rate_rps * self.correction * replicas / found.real
+        return saturation_rps / (1 + self._limit.room(replicas))
 
     def need(self) -> Need:
         """Return what the pool asks for under its load."""
         rate_rps = self.rate_rps
         if rate_rps <= 0:
             return Need(0.0, 0.0, 1)
-        count = self.least_replicas(rate_rps)
-        enough_rps, below_rps = self.largest_load(count), self.largest_load(count - 1)
+        found = self._find(rate_rps)
+        count = found.count
+        enough_rps, below_rps = self._load(count, found), self._load(count - 1, found)
         wanted = float(count)
         if below_rps < rate_rps < enough_rps:
             wanted = count - 1 + (rate_rps - below_rps) / (enough_rps - below_rps)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.decision import UNCORRECTED
@@ -13,8 +14,9 @@ from pdscaler.core.need import PoolModel
 from pdscaler.core.paper import DecodeModel, PrefillModel, batch_limit
 from pdscaler.core.paperpool import PaperPool
 from pdscaler.core.pools import PerPool, Pool
-from pdscaler.core.prefill_law import prefill_law
-from pdscaler.core.spec import SizingModel, SizingSpec
+from pdscaler.core.prefill_law import PrefillLaw, prefill_law
+from pdscaler.core.profile import PrefillProfile
+from pdscaler.core.spec import Routing, SizingModel, SizingSpec
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
 
@@ -73,13 +75,24 @@ def build_models(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool
 
 
 def _law_pools(spec: SizingSpec, workload: WorkloadStats, corrections: PerPool[float]) -> PerPool[PoolModel]:
-    prefill = prefill_law(spec.prefill_profile, workload, spec.routing)
+    assert workload.isl is not None
+    prefill = _prefill_law(
+        spec.prefill_profile, workload.isl, workload.arrival_scv, workload.prefix_hit_ratio, spec.routing
+    )
     decode = decode_law(spec.decode_profile, workload, spec.decode_derate)
     rate_rps = workload.arrival_rate_rps
     return PerPool(
         LawPool(Pool.PREFILL, prefill, rate_rps, spec.slo.ttft, corrections.prefill),
         LawPool(Pool.DECODE, decode, rate_rps, spec.slo.tpot, corrections.decode),
     )
+
+
+@lru_cache(maxsize=256)
+def _prefill_law(
+    profile: PrefillProfile, isl: LengthStats, arrival_scv: float, prefix_hit_ratio: float, routing: Routing
+) -> PrefillLaw:
+    """Keep the laws of a mix, whatever the load: one evaluation asks for them more than once."""
+    return prefill_law(profile, WorkloadStats(0.0, isl, None, arrival_scv, prefix_hit_ratio), routing)
 
 
 def _paper_pools(

@@ -3,7 +3,7 @@
 :mod:`pdscaler.core.curves` interpolates them, for every simulator and judge alike (DESIGN section 6).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,23 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class PrefillProfile:
-    """Profile of one prefill replica: ``points``, or ``max_throughput``."""
+    """Profile of one prefill replica: ``points``, or ``max_throughput``.
+
+    Its hash is kept: what is read off a profile is remembered by it, and looked up at every evaluation.
+    """
 
     points: tuple[PrefillPoint, ...] = ()
     max_throughput: MaxThroughput | None = None
     max_batched_tokens: int = 8192
     overhead: Overhead = Overhead()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        key = (self.points, self.max_throughput, self.max_batched_tokens, self.overhead)
+        object.__setattr__(self, "_hash", hash(key))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +62,15 @@ class DecodePoint:
 
 @dataclass(frozen=True, slots=True)
 class DecodeProfile:
-    """Profile of one decode replica."""
+    """Profile of one decode replica. Its hash is kept, as a prefill profile's."""
 
     points: tuple[DecodePoint, ...]
     max_batch: int = 256
     kv_capacity_tokens: float | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.points, self.max_batch, self.kv_capacity_tokens)))
+
+    def __hash__(self) -> int:
+        return self._hash
