@@ -77,9 +77,9 @@ def decode_law(profile: DecodeProfile, workload: WorkloadStats, derate: float = 
     tokens, targets of 1.03 to 5 times TPOT alone, every statistic, 1 to 50 replicas). With length scv up to 1 (264
     cases) the least count is the simulated one in 80 % (92 % up to ten replicas), off by at most one or 5 % in 98 %,
     below it in 4 %, 0.9 % above it in sum; with scv up to 4 (157 cases) 79 % (90 %), 97 %, 10 % and 0.3 %. TPOT away
-    from the limits: mean within −1.4 to +2.6 %, P99 within −4 to +7 % in nine cases of ten. Least sure, and to be settled
-    by simulation: percentiles within 10 % of TPOT alone; heavy-tailed outputs longer than their prompts; waits where few
-    long requests fill memory.
+    from the limits: mean within −1.4 to +2.6 %, P99 within −4 to +7 % in nine cases of ten. Least sure, and to be
+    settled by simulation: percentiles within 10 % of TPOT alone; heavy-tailed outputs longer than their prompts; waits
+    where few long requests fill memory.
     """
     if workload.isl is None or workload.osl is None:
         raise InvalidInputError("inputTokens" if workload.isl is None else "outputTokens", "the mean length is needed")
