@@ -19,7 +19,7 @@ from pdscaler.core.verify_scale import Saturation
 from pdscaler.core.verify_trial import PoolTrials
 from pdscaler.core.workload import WorkloadStats
 
-DEFAULT_BUDGET_REQUESTS = 3_000_000
+DEFAULT_BUDGET_REQUESTS = 5_000_000
 """Simulated requests of one verification at most, over both pools and all trials."""
 
 NONE: PerPool[float | None] = PerPool(None, None)

@@ -121,7 +121,9 @@ def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
             break
         found = least_count(search.opinion, border[0], 1, ceiling).replicas
     if found is not None and search.undecided(found) and not search.acceptable(found):
-        found = found + 1 if found < ceiling and search.opinion(found + 1) is Verdict.MEETS else None
+        # Where the next one is no clearer, nothing but the model is left to go by.
+        above = found < ceiling and search.opinion(found + 1) is Verdict.MEETS
+        found = found + 1 if above else max(found, min(start, ceiling))
     if found is None:
         return Settled(trials, None, simulable and search.clear(ceiling, meets=False))
     decided = search.clear(found, meets=True) and (found == 1 or search.clear(found - 1, meets=False))

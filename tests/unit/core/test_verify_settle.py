@@ -11,19 +11,25 @@ BLOCK = 100
 
 
 class FakeTrials:
-    """Each count is decided after as many blocks of requests as ``blocks`` says (1 where it is silent)."""
+    """Each count is decided after as many blocks of requests as ``blocks`` says (1 where it is silent).
 
-    def __init__(self, least: int, blocks: dict[int, int] | None = None) -> None:
+    Until then ``seen`` says what it looks like: its margin and half width.
+    """
+
+    def __init__(
+        self, least: int, blocks: dict[int, int] | None = None, seen: dict[int, tuple[float, float]] | None = None
+    ) -> None:
         self.pool = Pool.PREFILL
         self.target: LatencyTarget | None = LatencyTarget(1.0)
         self.requests = 0
         self._least = least
         self._blocks = blocks or {}
+        self._seen = seen or {}
         self.cost: dict[int, int] = {}
 
     def judge(self, replicas: int, budget: int) -> Verdict:
         needed = BLOCK * self._blocks.get(replicas, 1)
-        while self.spent(replicas) < needed and self.spent(replicas) + BLOCK <= budget:
+        while self.spent(replicas) < needed and (self.spent(replicas) == 0 or self.spent(replicas) + BLOCK <= budget):
             self.cost[replicas] = self.spent(replicas) + BLOCK
             self.requests += BLOCK
         if self.spent(replicas) < needed:
@@ -43,7 +49,9 @@ class FakeTrials:
         return LatencyStatistics() if replicas in self.cost else None
 
     def margin(self, replicas: int) -> Margin:
-        return Margin(0.0, 0.0) if replicas in self.cost else Margin(None, None)
+        if replicas not in self.cost:
+            return Margin(None, None)
+        return Margin(*self._seen.get(replicas, (0.2 if replicas >= self._least else -0.2, 0.1)))
 
     def trials(self) -> tuple[Trial, ...]:
         return ()
@@ -66,30 +74,49 @@ def test_a_close_count_below_gets_all_that_is_left() -> None:
 
 
 def test_where_a_close_count_turns_out_to_be_enough_the_search_goes_on_below() -> None:
-    trials = FakeTrials(4, {4: 70})
+    trials = FakeTrials(4, {4: 70}, {4: (-0.01, 0.1)})
     assert outcome(settle(trials, 5, 100, 10_000)) == (4, True)
     assert trials.cost == {5: BLOCK, 4: 70 * BLOCK, 3: BLOCK}
 
 
-def test_a_close_start_is_left_for_one_that_is_enough_then_looked_at_again() -> None:
+def test_a_close_start_that_looks_enough_is_looked_at_again() -> None:
     trials = FakeTrials(5, {5: 70})
+    assert outcome(settle(trials, 5, 100, 10_000)) == (5, True)
+    assert trials.cost == {5: 70 * BLOCK, 4: BLOCK}
+
+
+def test_a_close_start_that_looks_too_few_is_left_for_the_next_then_looked_at_again() -> None:
+    trials = FakeTrials(5, {5: 70}, {5: (-0.01, 0.1)})
     assert outcome(settle(trials, 5, 100, 10_000)) == (5, True)
     assert trials.cost == {5: 70 * BLOCK, 6: BLOCK, 4: BLOCK}
 
 
-def test_the_end_of_the_budget_leaves_the_safe_count_undecided() -> None:
-    trials = FakeTrials(5, {4: 200})
-    assert outcome(settle(trials, 5, 100, 10_000)) == (5, False)
-    assert trials.requests == 10_000
-    trials = FakeTrials(5, {5: 200})
-    assert outcome(settle(trials, 5, 100, 10_000)) == (6, False)
-    assert trials.requests == 10_000
+def test_at_the_end_of_the_budget_the_safe_count_is_taken_and_not_called_decided() -> None:
+    below = FakeTrials(5, {4: 200}, {4: (-0.01, 0.02)})
+    assert outcome(settle(below, 5, 100, 10_000)) == (5, False)
+    assert below.requests == 10_000
+    start = FakeTrials(5, {5: 200}, {5: (0.01, 0.03)})
+    assert outcome(settle(start, 5, 100, 10_000)) == (6, False)
+    assert start.requests == 10_000 + BLOCK, "the last count that is looked at may cost a block more"
 
 
-def test_no_budget_decides_nothing() -> None:
+def test_at_the_end_of_the_budget_a_count_that_cannot_miss_by_much_is_enough() -> None:
+    barely = FakeTrials(5, {5: 200}, {5: (0.01, 0.015)})
+    assert outcome(settle(barely, 5, 100, 10_000)) == (5, False), "at most half a percent above the target"
+    plainly = FakeTrials(5, {5: 200}, {5: (0.03, 0.02)})
+    assert outcome(settle(plainly, 5, 100, 10_000)) == (5, True), "its 95 % interval is clear of the target"
+
+
+def test_where_nothing_is_clear_the_model_is_believed() -> None:
+    murky = dict.fromkeys(range(1, 101), 1000)
+    looks = {count: (0.01 if count == 9 else -0.01, 0.2) for count in murky}
+    assert outcome(settle(FakeTrials(7, murky, looks), 9, 100, 10_000)) == (9, False)
+
+
+def test_every_count_that_is_tried_costs_a_block_whatever_the_budget() -> None:
     trials = FakeTrials(5)
-    assert outcome(settle(trials, 5, 100, 0)) == (None, False)
-    assert trials.requests == 0
+    assert outcome(settle(trials, 5, 100, 0)) == (5, True)
+    assert trials.cost == {5: BLOCK, 4: BLOCK}
 
 
 def test_the_greatest_allowed_count_is_tried_where_the_model_asks_for_more() -> None:
