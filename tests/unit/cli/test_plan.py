@@ -209,7 +209,10 @@ def test_a_trace_is_sized_for_its_busiest_minute(tmp_path: Path) -> None:
     by_figures = plan("-f", SAMPLE, "--arrival-rate", 10, "--input-tokens", 1000, "--output-tokens", 200)
     assert by_trace["prefill"]["required"] == pytest.approx(by_figures["prefill"]["required"])
     assert by_trace["decode"]["required"] == pytest.approx(by_figures["decode"]["required"])
-    assert by_trace["warnings"][0].startswith("sized for the busiest 60 s of 900 requests (10 requests/s, mean 1.36)")
+    assert by_trace["warnings"][:2] == [
+        "the load is that of the busiest 60 s of 900 requests (10 requests/s, mean 1.36)",
+        "sized by formula for that load: no request was replayed",
+    ]
     tripled = plan("-f", SAMPLE, "--trace", path, "--rate-scale", 3, status=0)
     assert tripled["decode"]["required"] > 2 * by_trace["decode"]["required"]
 
