@@ -63,7 +63,8 @@ class History:
         unknown.
     window_s
         What a rate is averaged over: the ``window_s`` seconds up to its sample. ``rate(x[1m])`` asked every 15 s is
-        60 beside a step of 15.
+        60 beside a step of 15. A window longer than :attr:`ForecastSettings.rate_window_s` hides the peaks that are to
+        be forecast: with 3 minutes a quantile of 98 % holds 87 to 90 % of them.
 
     Notes
     -----
