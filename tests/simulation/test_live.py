@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.core_cases import points_spec
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodeProfile
@@ -15,6 +14,7 @@ from pdscaler.core.simulation.live import LiveDeployment
 from pdscaler.core.spec import Routing
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
+from support.core_cases import points_spec
 
 STEP_S = 2.5
 WORKLOAD = WorkloadStats(60.0, LengthStats(1500.0, 0.7), LengthStats(12.0, 1.0))
