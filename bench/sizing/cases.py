@@ -21,6 +21,11 @@ MAX_REPLICAS = 1000
 MOST_EXPECTED = 60.0
 """Replicas of either pool that a case may need at full utilisation."""
 
+TTFT_ROOM = (1.15, 8.0)
+RANDOM_TTFT_ROOM = (2.2, 8.0)
+"""Times the idle value, from and to. Random routing sends a request behind another one however many replicas there are:
+a percentile within one service time of the idle value would take hundreds of them."""
+
 TIGHTEST = 1.08
 """Every target is at least this many times its value on an idle deployment: no case is unattainable."""
 
@@ -106,7 +111,9 @@ def _draw(
     hits = round(random.uniform(0.1, 0.8), 2) if random.random() < 0.3 else 0.0
     lengths = _lengths(isl, random), _lengths(osl, random)
     surface = decode_surface(engine.decode)
-    ttft_s = _idle_ttft(engine, lengths[0], hits, statistic.prefill) * _between(random, 1.15, 8.0)
+    routing = ROUTINGS[int(random.integers(len(ROUTINGS)))]
+    room = RANDOM_TTFT_ROOM if routing is Routing.RANDOM else TTFT_ROOM
+    ttft_s = _idle_ttft(engine, lengths[0], hits, statistic.prefill) * _between(random, *room)
     context = isl.mean_tokens + osl.mean_tokens / 2
     full = min(surface.max_batch, (surface.kv_capacity_tokens or math.inf) / context)
     batch = _between(random, 1.5, 1.3 * max(full, 2.0))
@@ -127,7 +134,7 @@ def _draw(
         limits=PerPool(
             PoolLimits(1, MAX_REPLICAS, engine.gpus.prefill), PoolLimits(1, MAX_REPLICAS, engine.gpus.decode)
         ),
-        routing=ROUTINGS[int(random.integers(len(ROUTINGS)))],
+        routing=routing,
     )
     return spec, WorkloadStats(_rounded(rate), isl, osl, float(random.choice(ARRIVAL_SCVS)), hits)
 

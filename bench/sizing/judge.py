@@ -137,7 +137,7 @@ def answer(asked: Case) -> Answer:
         if smallest is None
         else (reference.ttft(smallest.prefill), reference.tpot(smallest.prefill, smallest.decode))
     )
-    judged = {name: _judge(plan, reference, costs) for name, plan in plans.items()}
+    judged = {name: _judge(plan, reference, costs, smallest) for name, plan in plans.items()}
     return Answer(
         case=asked.index,
         seed=asked.seed,
@@ -164,11 +164,14 @@ def cost(replicas: PerPool[int], gpus_per_replica: PerPool[int]) -> int:
     return replicas.prefill * gpus_per_replica.prefill + replicas.decode * gpus_per_replica.decode
 
 
-def _judge(plan: Plan, reference: Reference, costs: PerPool[int]) -> Judged:
+def _judge(plan: Plan, reference: Reference, costs: PerPool[int], smallest: PerPool[int] | None) -> Judged:
     pair = plan.replicas
     if pair is None:
         return Judged(None, None, None, None, None, False, False, plan.processor_ms, plan.note or "refuses")
-    ttft, tpot = reference.ttft(pair.prefill), reference.tpot(pair.prefill, pair.decode)
+    # More than what has been confirmed to suffice needs no long simulation of its own.
+    known = smallest or pair
+    ttft = reference.ttft(pair.prefill, confirmed=pair.prefill <= known.prefill)
+    tpot = reference.tpot(pair.prefill, pair.decode, confirmed=pair.decode <= known.decode)
     return Judged(
         prefill=pair.prefill,
         decode=pair.decode,

@@ -3,11 +3,15 @@
 The pools are separable: what prefill does never depends on decode, so the least prefill count is found first, and then
 the least decode count that suffices for what these prefill replicas send. Latencies never rise as replicas are added:
 a count that suffices next to one that does not is the least. Seeds are the reference's own: no planner sees them.
+
+That a count suffices is never said after a short simulation: near saturation a pool may look at ease for a long time
+before it first fails (short prompts that share a pass are served faster than a long queue of them in full passes).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +24,16 @@ from pdscaler.core.slo import LatencyTarget, Slo
 from pdscaler.core.workload import WorkloadStats
 
 Floats = npt.NDArray[np.float64]
+Key = TypeVar("Key", int, tuple[int, int])
 
 TOLERANCE = 0.02
 """How far above its target a simulated statistic may lie and still meet it: the sampling error that is granted."""
 
 FEWEST_REQUESTS, MOST_REQUESTS = 60_000, 960_000
 """Requests of one simulation: the least, and the most where it lies near a threshold."""
+
+CONFIRMED_REQUESTS = 480_000
+"""Requests that a count must have held for before it is called sufficient."""
 
 LEAST_STAYS = 40.0
 """Mean stays in decode that a simulation lasts at least: a large pool holds thousands of requests at once."""
@@ -135,32 +143,39 @@ class Reference:
         stay_s = workload.osl.mean_tokens * slo.tpot.target_s
         self._fewest = max(FEWEST_REQUESTS, math.ceil(LEAST_STAYS * workload.arrival_rate_rps * stay_s))
         self._most = max(MOST_REQUESTS, self._fewest)
+        self._confirmed = min(max(CONFIRMED_REQUESTS, self._fewest), self._most)
         self._tables: dict[int, RequestTable] = {}
         self._first_tokens: dict[tuple[int, int], Floats] = {}
         self._ttft: dict[int, Verdict] = {}
         self._tpot: dict[tuple[int, int], Verdict] = {}
         self.simulated_requests = 0
 
-    def ttft(self, prefill: int) -> Verdict:
-        """Judge the TTFT of a count of prefill replicas."""
-        if prefill not in self._ttft:
-            self._ttft[prefill] = self._settle(self._slo.prefill, lambda count: self._ttfts(prefill, count))
-        return self._ttft[prefill]
+    def ttft(self, prefill: int, *, confirmed: bool = False) -> Verdict:
+        """Judge the TTFT of a count of prefill replicas; ``confirmed``: no short simulation says that it suffices."""
+        return self._judge(self._ttft, prefill, confirmed, self._slo.prefill, lambda count: self._ttfts(prefill, count))
 
-    def tpot(self, prefill: int, decode: int) -> Verdict:
+    def tpot(self, prefill: int, decode: int, *, confirmed: bool = False) -> Verdict:
         """Judge the TPOT of a count of decode replicas on what a count of prefill replicas sends."""
         pair = (prefill, decode)
-        if pair not in self._tpot:
-            self._tpot[pair] = self._settle(self._slo.decode, lambda count: self._tpots(prefill, decode, count))
-        return self._tpot[pair]
+        return self._judge(
+            self._tpot, pair, confirmed, self._slo.decode, lambda count: self._tpots(prefill, decode, count)
+        )
 
     def smallest(self, start: PerPool[int], limit: int) -> PerPool[int] | None:
         """Return the least pair within both targets; None where none up to ``limit`` is."""
-        prefill = least(lambda count: self.ttft(count).within, start.prefill, limit)
+        prefill = self._least(lambda count, sure: self.ttft(count, confirmed=sure), start.prefill, limit)
         if prefill is None:
             return None
-        decode = least(lambda count: self.tpot(prefill, count).within, start.decode, limit)
+        decode = self._least(lambda count, sure: self.tpot(prefill, count, confirmed=sure), start.decode, limit)
         return None if decode is None else PerPool(prefill, decode)
+
+    @staticmethod
+    def _least(judge: Callable[[int, bool], Verdict], start: int, limit: int) -> int | None:
+        """Return the least count within the target; what a long simulation refutes is passed over."""
+        count = least(lambda tried: judge(tried, False).within, start, limit)
+        while count is not None and not judge(count, True).within:
+            count = count + 1 if count < limit else None
+        return count
 
     def unsure(self, smallest: PerPool[int]) -> bool:
         """Whether other requests might find a neighbour of the smallest pair instead."""
@@ -169,8 +184,21 @@ class Reference:
         verdicts += [self.tpot(prefill, count) for count in (decode, decode - 1) if count]
         return any(verdict.unsure for verdict in verdicts)
 
-    def _settle(self, target: LatencyTarget, simulate: Callable[[int], Floats]) -> Verdict:
-        count = self._fewest
+    def _judge(
+        self,
+        known: dict[Key, Verdict],
+        key: Key,
+        confirmed: bool,
+        target: LatencyTarget,
+        simulate: Callable[[int], Floats],
+    ) -> Verdict:
+        if key not in known:
+            known[key] = self._settle(target, simulate, self._fewest)
+        if confirmed and known[key].meets and known[key].requests < self._confirmed:
+            known[key] = self._settle(target, simulate, self._confirmed)
+        return known[key]
+
+    def _settle(self, target: LatencyTarget, simulate: Callable[[int], Floats], count: int) -> Verdict:
         while True:
             found = estimate(simulate(count), target.statistic)
             half_width_s = found.half_width if math.isfinite(found.half_width) else math.inf

@@ -74,6 +74,7 @@ def test_the_same_work_is_planned_and_simulated(
     measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reference, "FEWEST_REQUESTS", 5000)
+    monkeypatch.setattr(reference, "CONFIRMED_REQUESTS", 5000)
     monkeypatch.setattr(reference, "MOST_REQUESTS", 5000)
     monkeypatch.setattr(same_work, "ROWS", ((20.0, 1000, 100, 0.2, 0.02),))
     monkeypatch.setattr(same_work, "CLIFF_TPOT_S", (0.02, 0.004))

@@ -1,14 +1,15 @@
 """The smallest pair, against looking at every pair."""
 
+import numpy as np
 import pytest
 from bench.sizing import reference
-from bench.sizing.reference import Reference, Verdict, least
+from bench.sizing.reference import Floats, Reference, Verdict, least
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, PrefillPoint, PrefillProfile
+from pdscaler.core.simulation.outcome import summary
 from pdscaler.core.simulation.requests import draw_requests
 from pdscaler.core.simulation.run import Deployment, simulate
-from pdscaler.core.simulation.outcome import summary
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.core.workload import LengthStats, WorkloadStats
 
@@ -54,6 +55,7 @@ def test_nothing_up_to_the_limit_is_none() -> None:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "FEWEST_REQUESTS", 6000)
+    monkeypatch.setattr(reference, "CONFIRMED_REQUESTS", 6000)
     monkeypatch.setattr(reference, "MOST_REQUESTS", 6000)
 
 
@@ -92,6 +94,27 @@ def test_a_simulation_lasts_until_it_is_clear(monkeypatch: pytest.MonkeyPatch) -
     value_s = clear.ttft(3).value_s
     close = Reference(DEPLOYMENT, WORKLOAD, Slo(LatencyTarget(value_s, Statistic.P90), SLO.tpot), seed=5)
     assert close.ttft(3).requests > 4000
+
+
+class Deceptive(Reference):
+    """Two prefill replicas hold for a while, and then no more; three hold, and so does any decode pool."""
+
+    def _ttfts(self, prefill: int, count: int) -> Floats:
+        late = prefill == 1 or (prefill == 2 and count > 10_000)
+        return np.linspace(0.9, 1.1, count) if late else np.linspace(0.1, 0.2, count)
+
+    def _tpots(self, prefill: int, decode: int, count: int) -> Floats:
+        return np.full(count, 0.001)
+
+
+def test_a_short_simulation_does_not_say_that_a_count_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "FEWEST_REQUESTS", 5000)
+    monkeypatch.setattr(reference, "CONFIRMED_REQUESTS", 20_000)
+    judge = Deceptive(DEPLOYMENT, WORKLOAD, SLO, seed=5)
+    assert judge.ttft(2).within
+    assert judge.smallest(PerPool(2, 1), 50) == PerPool(3, 1)
+    assert not judge.ttft(2).within
+    assert judge.ttft(3).requests == 20_000
 
 
 def test_the_tolerance_is_the_plan_s_not_the_smallest_pair_s() -> None:
