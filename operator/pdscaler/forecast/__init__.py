@@ -9,9 +9,9 @@ to bear before any ordered later is ready. A *method* (last value, Holt–Winter
 expects; how far real peaks lie above, at which probability, is learned from the last hours (``quantiles``); Auto takes
 the method with the least pinball loss in the rolling back-test (``choice``).
 
-Measured on the two public traces and on seeded synthetic load, from 15 minutes (half an hour where it is longer) on, at
-the quantile 0.98, without the widening for dispersion: share of time in which the peak of the horizon stayed below, mean
-excess over it, pinball loss (thousandths of the mean peak). Beside it one fixed headroom, the level of now × 1.5:
+Measured on the two public traces and on seeded synthetic load, from 15 minutes (half an hour where it is longer) on,
+at the quantile 0.98, without the widening for dispersion: share of time in which the peak of the horizon stayed below,
+mean excess over it, pinball loss (thousandths of the mean peak). Beside it one headroom for all, level now × 1.5:
 
 ==================================  =====================  =====================  =====================
 series, steps of 15 s               30 s ahead             135 s ahead            615 s ahead
