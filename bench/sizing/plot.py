@@ -8,7 +8,7 @@ from bench.sizing.planners import PLANNERS, Planner
 from bench.sizing.report import extra, figures
 
 COLOURS = ("#1b6ca8", "#63b3ed", "#8a6d3b", "#5a8f29", "#97c93d", "#b5443c")
-EDGES = (-0.5, -0.25, -0.1, -0.005, 0.005, 0.1, 0.25, 0.5, 1.0, 2.0)
+FEWER_EDGES, MORE_EDGES = (-0.5, -0.25, -0.1), (0.1, 0.25, 0.5, 1.0, 2.0)
 LABELS = (
     "refuses", "≤ −50", "−50…−25", "−25…−10", "−10…0", "the smallest",
     "0…10", "10…25", "25…50", "50…100", "100…200", "> 200",
@@ -60,7 +60,7 @@ def draw(answers: Sequence[Answer], path: Path) -> None:
 
 
 def _spread(answers: Sequence[Answer], planner: Planner) -> list[float]:
-    """Return the shares, %, of the cases in each range of GPUs; "the smallest" is exactly that pair's GPUs."""
+    """Return the shares, %, of the cases in each range of GPUs; "the smallest" is exactly that pair's number."""
     counts = [0] * len(LABELS)
     judged = [(answer, answer.planners[planner.name]) for answer in answers if answer.gpus is not None]
     for answer, one in judged:
@@ -68,5 +68,10 @@ def _spread(answers: Sequence[Answer], planner: Planner) -> list[float]:
             counts[0] += 1
             continue
         share = extra(answer, one)
-        counts[1 + sum(share > edge for edge in EDGES)] += 1
+        if share < 0:
+            counts[1 + sum(share > edge for edge in FEWER_EDGES)] += 1
+        elif share == 0:
+            counts[SMALLEST] += 1
+        else:
+            counts[SMALLEST + 1 + sum(share > edge for edge in MORE_EDGES)] += 1
     return [100 * count / max(1, len(judged)) for count in counts]
