@@ -88,11 +88,8 @@ def test_a_target_that_no_count_meets_is_bounded(
     assert not model.attainable
     assert math.isinf(need.required)
     assert need.recommended - 1 < need.wanted <= need.recommended
-    if pool is Pool.PREFILL:
-        assert need.recommended == max(1, math.ceil(2 * load * (1 - 1e-9)))
-    else:
-        best = pool_of(law, 1.02, statistic, load / law.service_s, pool)
-        assert need.recommended == best.need().recommended
+    best = pool_of(law, 2.0 if pool is Pool.PREFILL else 1.02, statistic, load / law.service_s, pool)
+    assert need.recommended == best.need().recommended
 
 
 @given(specs(constrained=False), workloads())
@@ -110,6 +107,10 @@ def test_the_papers_formulas_as_a_law_ask_for_the_same(spec: SizingSpec, workloa
                 continue  # the formula then runs decode at its limits, a law at 90 % of them
         model = LawPool(pool, law, formula.rate_rps, formula.target)
         assert model.attainable == formula.attainable
+        if pool is Pool.PREFILL and not formula.attainable:
+            # Half utilisation and twice the TTFT without load are the same only where there is no overhead.
+            assert model.need().recommended <= formula.need().recommended
+            continue
         expected, found = formula.need(), model.need()
         assume(expected.recommended < 10**5)
         near = abs(expected.wanted - round(expected.wanted)) < 1e-5 * expected.wanted

@@ -27,13 +27,16 @@ from pdscaler.core.spec import (
     PolicyType,
     PoolLimits,
     Ratio,
+    Routing,
     ScalingPolicy,
     ScalingRules,
     SelectPolicy,
+    SizingModel,
     SizingSpec,
 )
 from pdscaler.core.workload import LengthStats, WorkloadStats
 
+MODELS = tuple(SizingModel)
 rates = st.floats(0.01, 500.0)
 statistics = st.sampled_from(Statistic)
 
@@ -74,7 +77,7 @@ constraints = st.builds(Constraints, st.none() | st.integers(4, 120), st.none() 
 
 
 @st.composite
-def specs(draw: st.DrawFn, *, constrained: bool = True) -> SizingSpec:
+def specs(draw: st.DrawFn, *, constrained: bool = True, models: tuple[SizingModel, ...] = MODELS) -> SizingSpec:
     ttft = st.builds(LatencyTarget, st.floats(0.01, 5.0), statistics)
     tpot = st.builds(LatencyTarget, st.floats(0.002, 0.2), statistics)
     slo = draw(st.builds(Slo, ttft, tpot) | st.builds(Slo, ttft, st.none()) | st.builds(Slo, st.none(), tpot))
@@ -86,7 +89,9 @@ def specs(draw: st.DrawFn, *, constrained: bool = True) -> SizingSpec:
         decode_profile=draw(decode_profiles()),
         limits=limits,
         constraints=draw(constraints) if constrained else Constraints(),
+        model=draw(st.sampled_from(models)),
         decode_derate=draw(st.floats(0.5, 1.5)),
+        routing=draw(st.sampled_from(Routing)),
     )
 
 
@@ -96,6 +101,7 @@ def workloads(draw: st.DrawFn) -> WorkloadStats:
         draw(rates),
         LengthStats(draw(st.floats(1, 30_000)), draw(st.floats(0, 4))),
         LengthStats(draw(st.floats(1, 5_000)), draw(st.floats(0, 4))),
+        arrival_scv=draw(st.floats(0, 4)),
         prefix_hit_ratio=draw(st.floats(0, 0.95)),
     )
 

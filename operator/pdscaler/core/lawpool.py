@@ -7,12 +7,19 @@ from pdscaler.core.decision import Binding
 from pdscaler.core.inverse import Found, Limit, largest_load, least_count
 from pdscaler.core.law import LatencyLaw
 from pdscaler.core.need import Need
-from pdscaler.core.paper import BEST_WITHIN, UTILIZATION_IF_INFEASIBLE, UTILIZATION_WITHOUT_TARGET
+from pdscaler.core.paper import BEST_WITHIN, UTILIZATION_WITHOUT_TARGET
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
 
 MOST_REPLICAS = 10**6
 """A need beyond this is no longer counted (a target at the very edge of what is attainable)."""
+
+TTFT_WITHIN = 2.0
+"""A TTFT target that no count meets gets the least count with at most twice the TTFT of a pool without load.
+
+For M/M/1 without overhead this is half utilisation, as PaperMM1 has it; a share of saturation would say little where
+passes take many prompts, as their latency has doubled long before.
+"""
 
 ROUNDING = 1e-9
 """A need this little above a whole number is that number: it is rounding of the arithmetic."""
@@ -59,10 +66,9 @@ class LawPool:
             share = UTILIZATION_WITHOUT_TARGET
         elif self._reaches(self.target, idle_s):
             limit_s = self.target.target_s
-        elif self.pool is Pool.DECODE:
-            attainable, limit_s = False, BEST_WITHIN * idle_s
         else:
-            attainable, share = False, UTILIZATION_IF_INFEASIBLE
+            attainable = False
+            limit_s = (BEST_WITHIN if self.pool is Pool.DECODE else TTFT_WITHIN) * idle_s
         for name, value in (
             ("_statistic", statistic),
             ("_idle_s", idle_s),
@@ -101,8 +107,11 @@ class LawPool:
         Notes
         -----
         The bounded rules (MODEL section 4): a TPOT target that no count meets gets the least count whose statistic is
-        within 2 % of the best achievable; a TTFT target that no count meets gets half utilisation; without a target
-        the pool runs at 90 % of saturation at most. All three never fall as the load grows, and none runs away.
+        within 2 % of the best achievable; a TTFT target that no count meets gets the least whose statistic is at most
+        twice what it is without load; without a target the pool runs at 90 % of saturation at most. All three never
+        fall as the load grows, and none runs away. So what no count meets gets no less than any looser target that
+        some count meets, beyond those 2 % and that factor of two; a target between may ask for more, as it has to be
+        met exactly.
         """
         return self._find(rate_rps).count
 
