@@ -19,6 +19,7 @@ LAZY: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("pdscaler.cli.run:run", "Run the operator."),
     "plan": ("pdscaler.cli.plan:plan", "Size once, offline: how many replicas, why, and what would change it."),
     "simulate": ("pdscaler.cli.simulate:simulate_command", "Simulate a fixed number of replicas under a workload."),
+    "replay": ("pdscaler.cli.replay:replay", "Replay recorded requests against a policy: attainment and GPU-hours."),
     "emulate": ("pdscaler.cli.emulate:emulate", "Emulate the engines under load, without GPUs."),
     "status": ("pdscaler.cli.status:status", "Show what the operator thinks."),
     "explain": ("pdscaler.cli.explain:explain", "Show the last decisions and their reasons."),
@@ -28,7 +29,7 @@ LAZY: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Command name -> where it is defined, and what it does (so that the help needs no import)."""
 
-NOT_YET: Final = ("replay", "profile")
+NOT_YET: Final = ("profile",)
 """Commands of the contract that this release does not have."""
 
 INTERRUPTED: Final = 130

@@ -121,8 +121,8 @@ class _Run:
         for pool, count in initial.items():
             least, most = limits[pool].min_replicas, limits[pool].max_replicas
             if not least <= count <= most:
-                field, bounds = f"initial {pool.value} replicas", f"minReplicas {least} to maxReplicas {most}"
-                raise InvalidInputError(field, f"are {count}, expected {bounds}")
+                problem = f"{count} {pool.value} replicas are out of bounds (minReplicas {least}, maxReplicas {most})"
+                raise InvalidInputError("--initial", problem)
         self._spec = spec
         self._policy = policy
         self._settings = settings

@@ -73,6 +73,23 @@ def _draw(phase: Phase, rng: np.random.Generator) -> Iterator[tuple[float, int, 
             yield now_s, int(input_tokens), int(output_tokens)
 
 
+def phase_trace(phases: Sequence[Phase], rng: np.random.Generator, source: str = "") -> Trace:
+    """Return the requests of all phases as a trace; see :func:`phase_requests`.
+
+    Raises
+    ------
+    InvalidInputError
+        If nothing arrives in any of them.
+    """
+    rows = [(request.arrival_s, request.input_tokens, request.output_tokens) for request in phase_requests(phases, rng)]
+    if not rows:
+        raise InvalidInputError("phases", "nothing arrives in any of them", source)
+    arrival_s, input_tokens, output_tokens = zip(*rows, strict=True)
+    inputs = np.array(input_tokens, np.int64)
+    outputs = np.array(output_tokens, np.int64)
+    return Trace(np.array(arrival_s, np.float64), inputs, outputs, np.zeros_like(inputs), source)
+
+
 def trace_requests(trace: Trace) -> Iterator[Request]:
     """Yield the requests of a trace."""
     columns = (trace.arrival_s, trace.input_tokens, trace.output_tokens, trace.prefix_hit_tokens)
