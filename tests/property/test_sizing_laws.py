@@ -7,13 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pdscaler.core.choice import space_of
-from pdscaler.core.decision import UNCORRECTED, Limit, SizingResult
+from pdscaler.core.decision import Limit, SizingResult
 from pdscaler.core.model import build_models
 from pdscaler.core.paper import sojourn_factor
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.sizing import predict, size
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.core.spec import SizingModel, SizingSpec
+from pdscaler.core.verification import UNCORRECTED
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.errors import InvalidInputError
 from support.strategies import specs, statistics, workloads
@@ -156,7 +157,7 @@ def test_what_a_plan_serves_it_serves_and_no_more(spec: SizingSpec, workload: Wo
 
 @given(specs(), workloads())
 def test_no_allowed_pair_does_better(spec: SizingSpec, workload: WorkloadStats) -> None:
-    """The whole way from the spec to the pair, against every pair: enough with the fewest GPUs, else the most served."""
+    """From the spec to the pair, against every pair: enough with the fewest GPUs, else the most served."""
     result = answer(spec, workload)
     space, models = space_of(spec.limits, spec.constraints), build_models(spec, workload)
     assert models is not None

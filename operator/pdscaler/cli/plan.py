@@ -12,11 +12,12 @@ from pdscaler.cli.planplot import check_plot, draw_plan
 from pdscaler.cli.plantable import plan_table
 from pdscaler.cli.traceplan import plan_load
 from pdscaler.cli.workload import load_of, workload_options
-from pdscaler.core.decision import UNCORRECTED, PoolSizing, Prediction, SizingResult, Verification
+from pdscaler.core.decision import PoolSizing, Prediction, SizingResult
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import NextChange, next_changes
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import SizingModel
+from pdscaler.core.verification import UNCORRECTED, Verification
 from pdscaler.errors import InvalidInputError
 
 SLO_CANNOT_BE_MET = 3

@@ -18,9 +18,10 @@ from typing import Protocol
 
 from pdscaler.controller import logs
 from pdscaler.controller.evaluation import ResourceKey
-from pdscaler.core.decision import Correction, Decision, SizingResult
+from pdscaler.core.decision import Decision, SizingResult
 from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import SizingModel, SizingSpec
+from pdscaler.core.verification import Correction
 from pdscaler.core.verify import verify
 from pdscaler.core.workload import LengthStats, WorkloadStats
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pdscaler.core.curves import decode_surface, prefill_curve
-from pdscaler.core.decision import UNCORRECTED
 from pdscaler.core.decode_law import decode_law
 from pdscaler.core.lawpool import LawPool
 from pdscaler.core.model_notes import law_notes, mean_context, paper_notes
@@ -17,6 +16,7 @@ from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.prefill_law import PrefillLaw, prefill_law
 from pdscaler.core.profile import PrefillProfile
 from pdscaler.core.spec import Routing, SizingModel, SizingSpec
+from pdscaler.core.verification import UNCORRECTED
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
 

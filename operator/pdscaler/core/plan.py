@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from pdscaler.core.behavior import remember, seed
 from pdscaler.core.decision import (
-    Correction,
     Decision,
     Limit,
     Outcome,
@@ -28,6 +27,7 @@ from pdscaler.core.reasons import limits_text, need_text, no_data_text
 from pdscaler.core.situation import Situation
 from pdscaler.core.sizing import predict, size
 from pdscaler.core.spec import FallbackBehavior, ScalingSpec, SizingSpec
+from pdscaler.core.verification import Correction
 from pdscaler.core.workload import NoData, WorkloadStats
 from pdscaler.errors import InvalidInputError
 

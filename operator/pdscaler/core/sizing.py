@@ -4,16 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pdscaler.core.choice import Choice, Space, choose, space_of
-from pdscaler.core.decision import (
-    UNCORRECTED,
-    Binding,
-    Limit,
-    PoolSizing,
-    Prediction,
-    SizingDetails,
-    SizingResult,
-    WhatIf,
-)
+from pdscaler.core.decision import Binding, Limit, PoolSizing, Prediction, SizingDetails, SizingResult, WhatIf
 from pdscaler.core.explain import explain, infeasible_reason, served_rps
 from pdscaler.core.later import Later
 from pdscaler.core.model import Models, build_models
@@ -21,6 +12,7 @@ from pdscaler.core.need import Need, PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import SizingSpec
+from pdscaler.core.verification import UNCORRECTED
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.errors import InvalidInputError
 

@@ -7,13 +7,14 @@ least count of each pool whose simulated steady state meets the target, decode b
 from collections.abc import Callable
 from dataclasses import replace
 
-from pdscaler.core.decision import SizingResult, Verification
+from pdscaler.core.decision import SizingResult
 from pdscaler.core.lawpool import LawPool
 from pdscaler.core.model import build_models
 from pdscaler.core.need import PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.sizing import size
 from pdscaler.core.spec import SizingModel, SizingSpec
+from pdscaler.core.verification import Verification
 from pdscaler.core.verify_joint import settle_plan
 from pdscaler.core.verify_scale import Saturation
 from pdscaler.core.verify_trial import PoolTrials

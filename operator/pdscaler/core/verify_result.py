@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 
-from pdscaler.core.decision import Binding, Verification
+from pdscaler.core.decision import Binding
 from pdscaler.core.explain import LATENCY
 from pdscaler.core.need import Need, PoolModel
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
+from pdscaler.core.verification import Verification
 from pdscaler.core.verify_settle import Settled
 from pdscaler.units import format_number
 

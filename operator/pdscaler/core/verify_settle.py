@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from pdscaler.core.decision import Trial
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget
+from pdscaler.core.verification import Trial
 from pdscaler.core.verify_search import Verdict, least_count
 
 MOST_REPLICAS = 2000

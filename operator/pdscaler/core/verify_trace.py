@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.decision import SizingResult, Trial
+from pdscaler.core.decision import SizingResult
 from pdscaler.core.pools import Pool
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
 from pdscaler.core.spec import SizingSpec
+from pdscaler.core.verification import Trial
 from pdscaler.core.verify_joint import settle_plan
 from pdscaler.core.verify_search import Verdict
 from pdscaler.core.verify_settle import Margin

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.decision import Trial
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
+from pdscaler.core.verification import Trial
 from pdscaler.core.verify_interval import LEAST_BATCHES, Interval, interval
 from pdscaler.core.verify_scale import Memory
 from pdscaler.core.verify_search import Verdict

@@ -10,11 +10,12 @@ import pytest
 
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.verifier import FAILED_FOR_S, PATIENCE, QUEUED, Verifier
-from pdscaler.core.decision import Correction, Decision, PlanInputs, PlanState, PoolState, SizingResult, Verification
+from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState, SizingResult
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import size
 from pdscaler.core.spec import ScalingSpec, SizingModel, SizingSpec
+from pdscaler.core.verification import Correction, Verification
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.forecast.last_value import last_value
 from support.core_cases import paper_spec, paper_workload, telemetry

@@ -1,8 +1,8 @@
 """Settling one pool within a budget: what is spent where, and what is left undecided."""
 
-from pdscaler.core.decision import Trial
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget
+from pdscaler.core.verification import Trial
 from pdscaler.core.verify_search import Verdict
 from pdscaler.core.verify_settle import MOST_REPLICAS, Margin, Settled, settle
 
