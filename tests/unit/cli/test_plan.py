@@ -122,6 +122,56 @@ def test_figures_that_the_model_does_not_use_are_named() -> None:
     assert plan("-f", SAMPLE, *PAPER)["warnings"] == []
 
 
+def auto(tmp_path: Path) -> Path:
+    return variant(tmp_path, ("model: PaperMM1", "model: Auto"))
+
+
+def test_the_formula_is_not_simulated() -> None:
+    for extra in ((), ("--verify",), ("--no-verify",)):
+        answer = plan("-f", SAMPLE, *PAPER, *extra)
+        assert (answer["label"], answer["verified"], answer["simulatedRequests"]) == ("4P4D", False, 0)
+        assert answer["margin"] == {"ttft": None, "tpot": None}
+        assert answer["served_rps"] == pytest.approx(4 * answer["decode"]["capacity_rps"])
+
+
+def test_auto_is_settled_by_simulation(tmp_path: Path) -> None:
+    answer = plan("-f", auto(tmp_path), *PAPER)
+    assert answer["verified"] is True
+    assert answer["simulatedRequests"] > 1000
+    for name, target_s in (("ttft", 2.0), ("tpot", 0.02)):
+        assert answer["margin"][name] == pytest.approx(
+            1 - answer["predicted"][f"{name}_s"]["mean"] / target_s, abs=0.02
+        )
+        assert answer["margin"][name] > 0
+    assert answer["served_rps"] > 12.52
+    assert answer["warnings"] == [], "this model uses what it is given"
+
+
+def test_auto_without_simulation(tmp_path: Path) -> None:
+    answer = plan("-f", auto(tmp_path), *PAPER, "--no-verify", "--arrival-scv", "2")
+    assert (answer["verified"], answer["simulatedRequests"], answer["verification"]) == (False, 0, None)
+    assert answer["warnings"] == []
+    assert "simulated" not in run("-f", auto(tmp_path), *PAPER, "--no-verify").stdout
+    varied = plan("-f", auto(tmp_path), *PAPER, "--no-verify", "--input-tokens-scv", "4")
+    assert varied["prefill"]["required"] > answer["prefill"]["required"]
+
+
+def test_the_table_says_what_simulation_came_to(tmp_path: Path) -> None:
+    text = " ".join(run("-f", auto(tmp_path), *PAPER).stdout.split())
+    assert "simulated verified: TTFT at " in text
+    assert "requests)" in text
+
+
+def test_the_load_served_is_named_where_no_change_names_it(tmp_path: Path) -> None:
+    fixed = variant(
+        tmp_path,
+        ("minReplicas: 1\n    maxReplicas: 16", "minReplicas: 4\n    maxReplicas: 4"),
+        ("minReplicas: 1\n    maxReplicas: 32", "minReplicas: 4\n    maxReplicas: 4"),
+    )
+    assert "serves up to 13.4 requests/s of this mix" in " ".join(run("-f", fixed, *PAPER).stdout.split())
+    assert "serves up to" not in " ".join(run("-f", SAMPLE, *PAPER).stdout.split())
+
+
 def test_yaml_says_the_same() -> None:
     result = run("-f", SAMPLE, *PAPER, "-o", "yaml")
     assert yaml.safe_load(result.stdout) == plan("-f", SAMPLE, *PAPER)
