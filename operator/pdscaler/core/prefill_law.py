@@ -21,11 +21,11 @@ for queueing; delay and own length are independent up to what both exceed their 
 independent spreads do. Random routing and round robin make c single queues: of arrivals with scv 1 + (ca² − 1) / c and
 ca² / c.
 
-References: Kingman 1961 and Pollaczek–Khinchine (the heavy-traffic mean); O. J. Boxma and others on gated queues (what
-arrives during a pass is served in the next); H. Sakasegawa 1977, Ann. Inst. Stat. Math. 29 (the exponent
-sqrt(2 (c + 1)) − 1); A. O. Allen 1990, Probability, Statistics and Queueing Theory (Allen–Cunneen); the splitting of
-renewal arrivals: W. Whitt 1983, Bell Syst. Tech. J. 62. The exponents and factors were fitted to simulations
-(:mod:`pdscaler.core.prefill_constants`, where the errors that remain are stated).
+References: J. F. C. Kingman 1961, Proc. Cambridge Phil. Soc. 57 (heavy traffic); H. Takagi 1986, Analysis of Polling
+Systems (gated service: what arrives during a pass is served in the next); H. Sakasegawa 1977, Ann. Inst. Stat. Math. 29
+(the exponent sqrt(2 (c + 1)) − 1); A. O. Allen 1990, Probability, Statistics and Queueing Theory (Allen–Cunneen); W.
+Whitt 1983, Bell Syst. Tech. J. 62 (splitting of renewal arrivals). The exponents and factors were fitted to
+simulations: :mod:`pdscaler.core.prefill_constants` states the errors that remain.
 """
 
 import math
@@ -60,7 +60,8 @@ class _Delay(NamedTuple):
     """The delay at one load: a request's mean time alone, and both parts of what it waits, seconds.
 
     ``waits`` is the probability of a wait, ``sharing_s`` the mean wait for passes of those who do, ``queueing_s`` the
-    queue beyond (over all requests), ``mean_s`` = waits x sharing_s + queueing_s.
+    queue beyond (over all requests), ``mean_s`` = waits x sharing_s + queueing_s. ``scale_s`` is the queue without the
+    power of the ``load``.
     """
 
     alone_s: float
@@ -68,6 +69,8 @@ class _Delay(NamedTuple):
     sharing_s: float
     queueing_s: float
     mean_s: float
+    load: float
+    scale_s: float
 
 
 class PrefillLaw:
@@ -76,7 +79,10 @@ class PrefillLaw:
     Notes
     -----
     Values never fall as the load or the arrivals' variance grows, never rise as replicas are added, and at P95 and P99
-    never fall as the lengths vary more: there the passes are taken not to get faster by it (cautious tables).
+    never fall as the lengths vary more: there the passes are taken not to get faster by it (cautious tables). Two
+    limits: on curves with steps and plateaus, as no engine has them, the laws of replicas and of lengths can fail by a
+    few per mille; and where the truth itself rises with replicas (passes equally long whatever they hold, under
+    join-shortest-queue) the values lie above it.
     """
 
     __slots__ = (
@@ -171,9 +177,10 @@ class PrefillLaw:
         own_s = _at(table, prompts + pool.burst * busy) if pool.burst > 0.0 else pass_s
         sharing_s = max(0.0, residual * pass_s + own_s - table.single_s)
         load = rate * (pool.full_weight / table.saturation_rps + (1.0 - pool.full_weight) / table.peak_rps)
-        queueing_s = pool.queue_factor * load**pool.queue_exponent / (table.saturation_rps * (1.0 - load))
+        scale_s = pool.queue_factor / (table.saturation_rps * (1.0 - load))
+        queueing_s = scale_s * load**pool.queue_exponent
         alone_s = self._lengths.alone_s[Statistic.MEAN] + (table.single_s - self._table.single_s)
-        return _Delay(alone_s, waits, sharing_s, queueing_s, waits * sharing_s + queueing_s)
+        return _Delay(alone_s, waits, sharing_s, queueing_s, waits * sharing_s + queueing_s, load, scale_s)
 
     def _rounded_s(self, value_s: float) -> float:
         """Return the value to a whole number of grains: laws hold exactly, whatever the last bits of a power are."""
@@ -202,9 +209,8 @@ class PrefillLaw:
         # ln(odds) where they are high; it falls smoothly to 0 where requests that far out hardly wait.
         logarithm = 0.5 * math.log1p(odds * odds)
         tail_s: float = delay.sharing_s * pool.bounded_factor * (-math.expm1(-logarithm)) ** pool.bounded_shape
-        if waits > 0.0:
-            stretch = pool.tail_factor * (1.0 + pool.heavy * logarithm)
-            tail_s += delay.queueing_s * waits**pool.tail_power * stretch * logarithm
+        stretch = pool.tail_factor * (1.0 + pool.heavy * logarithm)
+        tail_s += delay.scale_s * delay.load**pool.tail_exponent * stretch * logarithm
         delay_above_s = max(0.0, tail_s - delay.mean_s)
         alone_above_s = max(0.0, alone_s - delay.alone_s)
         power = pool.spread_power

@@ -17,8 +17,8 @@ LEAST_EXPONENT, MOST_EXPONENT = 0.3, 200.0
 FLAT_FROM = 0.7
 """Flatness of passes from which the load counts beside the replicas, see ``flat``."""
 
-MOST_POWER = 0.9
-"""Bound of the power of the probability of a wait that the tail is divided by."""
+MOST_RELIEF = 0.9
+"""Greatest share of the queueing term's exponent that its tail is spared: those who wait wait longer than all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class PoolFactors:
         Power of the load in the queueing term, and its factor.
     bounded_factor, bounded_shape
         Greatest wait for passes against the mean, and how it is approached.
-    wait_power, tail_factor, tail_power, heavy
-        The exponential tail.
+    wait_power, tail_factor, tail_exponent, heavy
+        The exponential tail, and the power of the load in it.
     spread_power
         How excesses of length and delay add up.
     half_sharing, half_shape, half_queueing, half_power, half_gap
@@ -70,7 +70,7 @@ class PoolFactors:
     bounded_shape: float
     wait_power: float
     tail_factor: float
-    tail_power: float
+    tail_exponent: float
     heavy: float
     spread_power: float
     half_sharing: float
@@ -136,8 +136,9 @@ def pool_factors(q: Constants, c: float, arrivals: float, prompts: Variation) ->
         regularity = (arrivals + q.wait_lengths * demand_scv) / (1.0 + q.wait_lengths * demand_scv)
     queue_exponent = (1.0 + q.queue_power * kappa**-q.queue_kappa * c**-q.queue_pooling) * budget**q.queue_budget
     queue_exponent += q.queue_pool * root * (1.0 + q.queue_pool_budget * (1.0 - 1.0 / budget)) * kappa**-q.queue_pooling
+    queue_exponent = min(MOST_EXPONENT, max(LEAST_EXPONENT, queue_exponent))
     bounded = q.bounded * c**-q.bounded_pooling * prompts.pass_range ** (q.bounded_range + q.bounded_pool_range * pool)
-    bounded *= 1.0 + (q.bounded_bursts + q.bounded_pool_bursts * pool) * excess
+    bounded *= 1.0 + (q.bounded_bursts + q.bounded_pool_bursts * pool * (1.0 - flat)) * excess
     return PoolFactors(
         sharpness=min(SHARPEST, max(BLUNTEST, 1.0 + base * bursts * uneven**-q.sharpness_lengths)),
         busy_sharpness=min(SHARPEST, 1.0 + base),
@@ -148,13 +149,13 @@ def pool_factors(q: Constants, c: float, arrivals: float, prompts: Variation) ->
         residual_spread=uneven**-q.residual_lengths,
         burst=q.burst * c**-q.burst_pooling * excess,
         full_weight=budget**-q.full_weight,
-        queue_exponent=min(MOST_EXPONENT, max(LEAST_EXPONENT, queue_exponent)),
+        queue_exponent=queue_exponent,
         queue_factor=q.queue_factor * kappa / c**q.queue_share,
         bounded_factor=1.0 + bounded,
-        bounded_shape=q.bounded_shape * c**-q.bounded_shape_pooling,
+        bounded_shape=q.bounded_shape * c ** (-q.bounded_shape_pooling * (1.0 - flat)),
         wait_power=q.wait_power + q.wait_pool_power * pool,
         tail_factor=q.tail * (1.0 + demand_scv) ** q.tail_lengths * c**q.tail_pooling,
-        tail_power=-min(MOST_POWER, q.tail_power + q.tail_pool_power * pool),
+        tail_exponent=queue_exponent * (1.0 - min(MOST_RELIEF, q.tail_load + q.tail_pool_load * pool)),
         heavy=q.heavy * demand_scv / (1.0 + demand_scv) / math.log(100.0),
         spread_power=q.spread_power + q.spread_pool_power * pool,
         half_sharing=min(1.0, q.half_sharing + q.half_pool_sharing * pool),
