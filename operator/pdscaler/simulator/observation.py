@@ -4,8 +4,6 @@ Rates and means over a window are the difference of two scrapes within it, divid
 ``rate`` comes to. Nothing newer than the last visible scrape can be asked for.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,9 +103,8 @@ class Window:
         return quantile_interval(self.buckets(name), quantile)
 
 
-@dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known at an evaluation.
+    """What is known at an evaluation; it stays what it is when time goes on.
 
     Parameters
     ----------
@@ -122,10 +119,13 @@ class Observation:
         How many of them are visible yet.
     """
 
-    now_s: float
-    pools: PerPool[PoolState]
-    log: ScrapeLog
-    known: int
+    __slots__ = ("_known", "_log", "now_s", "pools")
+
+    def __init__(self, now_s: float, pools: PerPool[PoolState], log: ScrapeLog, known: int) -> None:
+        self.now_s = now_s
+        self.pools = pools
+        self._log = log
+        self._known = known
 
     @property
     def ordered(self) -> PerPool[int]:
@@ -139,24 +139,24 @@ class Observation:
 
     def gauge(self, name: str) -> float | None:
         """Return a gauge at the last scrape (see ``SCRAPE``); None before the first one."""
-        return float(self.log.rows[name][self.known - 1]) if self.known else None
+        return float(self._log.rows[name][self._known - 1]) if self._known else None
 
     def recent(self, name: str, window_s: float) -> NDArray[np.float64]:
         """Return a counter or gauge at the scrapes of the last ``window_s`` seconds, oldest first."""
-        column = self.log.rows[name][self._first(window_s) : self.known].copy()
+        column = self._log.rows[name][self._first(window_s) : self._known].copy()
         return np.asarray(column, np.float64)
 
     def window(self, window_s: float) -> Window | None:
         """Return what was counted over the last ``window_s`` seconds; None with fewer than two scrapes in them."""
-        first, last = self._first(window_s), self.known - 1
-        return Window(self.log, first, last) if first < last else None
+        first, last = self._first(window_s), self._known - 1
+        return Window(self._log, first, last) if first < last else None
 
     def covered_s(self, window_s: float) -> float:
         """Return how much of the last ``window_s`` seconds scrapes cover; 0 with fewer than two."""
-        first, last = self._first(window_s), self.known - 1
+        first, last = self._first(window_s), self._known - 1
         if first >= last:
             return 0.0
-        at_s = self.log.rows["at_s"]
+        at_s = self._log.rows["at_s"]
         step_s = float(at_s[last] - at_s[first]) / (last - first)
         blank_s = float(at_s[first]) - (self.now_s - window_s)
         # A rate is carried on to the window's begin where that is near, else by half a step.
@@ -173,4 +173,4 @@ class Observation:
 
     def _first(self, window_s: float) -> int:
         """Return the place of the oldest visible scrape within the window."""
-        return int(np.searchsorted(self.log.rows["at_s"][: self.known], self.now_s - window_s, side="right"))
+        return int(np.searchsorted(self._log.rows["at_s"][: self._known], self.now_s - window_s, side="right"))

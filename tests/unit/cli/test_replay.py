@@ -1,0 +1,143 @@
+"""``pdscaler replay``: the JSON contract, decisions.csv, the table, exit statuses and errors."""
+
+import csv
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pdscaler.cli.main import cli
+from pdscaler.cli.output import WIDTH
+
+SAMPLE = Path(__file__).parents[3] / "deploy/samples/deepseek-v31.yaml"
+PHASES = """
+phases:
+- {name: calm, duration: 300s, arrivalRate: 4, inputTokens: {mean: 3000, scv: 0.5}, outputTokens: {mean: 200}}
+- {name: surge, duration: 600s, arrivalRate: 16, inputTokens: {mean: 3000, scv: 0.5}, outputTokens: {mean: 200}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of an hour whose rate triples on the way."""
+    rng = np.random.default_rng(4)
+    arrival_s = np.sort(np.concatenate((900 * rng.random(3600), 400 + 500 * rng.random(4000))))
+    path = tmp_path_factory.mktemp("replay") / "tripled.csv"
+    rows = zip(arrival_s, rng.geometric(1 / 6000, len(arrival_s)), rng.geometric(1 / 500, len(arrival_s)), strict=True)
+    lines = [f"{at_s:.4f},{inputs},{outputs}" for at_s, inputs, outputs in rows]
+    path.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines]), encoding="utf-8")
+    return path
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(cli, ["replay", *map(str, args)])
+
+
+def replay(*args: object) -> dict[str, Any]:
+    result = run(*args, "-o", "json")
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
+    return document
+
+
+def gpu_hours(rows: list[dict[str, str]], begin_s: float, end_s: float) -> float:
+    """The GPU-hours of a decisions.csv, 8 GPUs to a replica."""
+    times = [float(row["time_s"]) for row in rows]
+    total = 0.0
+    for row, since_s, until_s in zip(rows, times, [*times[1:], math.inf], strict=True):
+        held_s = max(0.0, min(until_s, end_s) - max(since_s, begin_s))
+        total += 8 * (int(row["prefill"]) + int(row["decode"])) * held_s / 3600
+    return total
+
+
+def test_the_answer_is_the_contract_and_adds_up_with_the_decisions(trace: Path, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    options = ("-f", SAMPLE, "--trace", trace, "--startup", "60s", "--measure-from", "5m", "--decisions", path)
+    answer = replay(*options)
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["time_s", "prefill", "decode"]
+    assert answer["initial"] == f"{rows[0]['prefill']}P{rows[0]['decode']}D"
+    assert rows[0]["time_s"] == "0"
+    assert len(rows) > 2  # it did scale
+    assert all(float(row["time_s"]) % 15 == 0 for row in rows)
+    arrivals = np.loadtxt(trace, delimiter=",", skiprows=1)[:, 0]
+    assert answer["requests"] == (arrivals >= 300).sum()
+    assert answer["measured"] == {"from_s": 300.0, "until_s": arrivals.max()}
+    assert answer["gpu_hours"] == pytest.approx(gpu_hours(rows, 300.0, arrivals.max()))
+    assert answer["gpu_hours_with_drain"] >= answer["gpu_hours"]
+    late = [row for row in rows if float(row["time_s"]) >= 300]
+    changes = sum(
+        before[pool] != row[pool] for before, row in pairwise(rows) if row in late for pool in ("prefill", "decode")
+    )
+    assert answer["scale_operations"] == changes > 0
+    held = [rows[len(rows) - len(late) - 1], *late]  # what holds when the measurement begins counts, too
+    assert answer["max_gpus"] == max(8 * (int(row["prefill"]) + int(row["decode"])) for row in held)
+    assert 0 < answer["attainment"]["joint"] <= min(answer["attainment"]["ttft"], answer["attainment"]["tpot"]) <= 1
+    assert answer["oracle_gpu_hours"] is None
+    assert answer["policy"] == "pdscaler"
+    assert any("begins with the plan for the first 180s" in note for note in answer["warnings"])
+    assert replay(*options) == answer  # to the last bit
+
+
+def test_static_holds_the_initial_counts(trace: Path) -> None:
+    answer = replay("-f", SAMPLE, "--trace", trace, "--policy", "static", "--initial", "3p4d", "--rate-scale", "0.5")
+    assert (answer["initial"], answer["scale_operations"], answer["max_gpus"]) == ("3P4D", 0, 56)
+    assert answer["gpu_hours"] == pytest.approx(56 * answer["measured"]["until_s"] / 3600)
+    assert answer["attainment"]["joint"] > 0.9
+    assert answer["warnings"] == []
+
+
+def test_phases_are_a_trace_too(tmp_path: Path) -> None:
+    path = tmp_path / "phases.yaml"
+    path.write_text(PHASES, encoding="utf-8")
+    one, other = (replay("-f", SAMPLE, "--phases", path, "--policy", "last-minute", "--seed", seed) for seed in (1, 2))
+    assert one["requests"] == pytest.approx(300 * 4 + 600 * 16, rel=0.05)
+    assert one["requests"] != other["requests"]  # the seed draws them
+
+
+def test_the_table_says_what_it_cost_and_attained(trace: Path) -> None:
+    result = run("-f", SAMPLE, "--trace", trace, "--policy", "static", "--initial", "4P5D")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= WIDTH
+    for words in ("policy static", "tripled.csv, 7600 requests", "2s (mean)", "within both", "GPU-hours", "4P5D"):
+        assert words in result.stdout
+    assert result.stderr == ""  # no bar where there is no terminal
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--trace: is required (or --phases FILE)"),
+        (("--trace", "TRACE", "--phases", "x.yaml"), "--trace: excludes --phases"),
+        (("--phases", "x.yaml", "--rate-scale", "2"), "--rate-scale: goes with --trace"),
+        (("--trace", "TRACE", "--report", "x.html"), "--report: is not supported yet"),
+        (("--trace", "TRACE", "--policy", "magic"), '--policy: "magic" is unknown (there are: pdscaler, static,'),
+        (("--trace", "TRACE", "--initial", "7"), '--initial: "7" is not like 7P5D'),
+        (("--trace", "TRACE", "--initial", "0P5D"), "--initial: 0 prefill replicas are out of bounds (minReplicas 1"),
+        (("--trace", "TRACE", "--startup", "soon"), "--startup: "),
+        (("--trace", "TRACE", "--measure-from", "2h"), "--measure-from: leaves nothing to measure: the last request"),
+        (("--trace", "TRACE", "--decisions", "/nowhere/d.csv"), "--decisions: /nowhere/d.csv cannot be written"),
+        (("--trace", "missing.csv"), "missing.csv: cannot be read: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(trace: Path, options: tuple[str, ...], message: str) -> None:
+    result = run("-f", SAMPLE, *(trace if option == "TRACE" else option for option in options))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_too_little_load_to_plan_for_begins_with_the_least(tmp_path: Path) -> None:
+    path = tmp_path / "seldom.csv"
+    path.write_text("arrival_s,input_tokens,output_tokens\n0,100,5\n900,100,1\n", encoding="utf-8")
+    answer = replay("-f", SAMPLE, "--trace", path)
+    assert answer["initial"] == "1P1D"
+    assert answer["attainment"]["joint"] == 1.0
+    assert any("begins with the least replicas" in note for note in answer["warnings"])
