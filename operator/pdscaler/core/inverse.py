@@ -182,10 +182,15 @@ def largest_load(
         nearest = PRECISION / 4 * high
         load = min(max(load, low + nearest), high - nearest)
         y = limit.excess(value(load))
-        secant.see(math.log(saturation / load - 1), y)
+        room = saturation / load - 1
+        secant.see(math.log(room), y)
         if y > 0:
             high = load
         else:
             low = load
-        load = saturation / (1 + math.exp(min(max(secant.next(), -WIDEST), WIDEST)))
+            # The root is a distance of y / slope away, in the logarithm of the room.
+            if y < 0 and y / secant.slope * room < PRECISION * (1 + room):
+                break
+        # Aimed a little below the root, where the search may end.
+        load = saturation / (1 + math.exp(min(max(secant.next(), -WIDEST), WIDEST))) * (1 - PRECISION / 4)
     return low
