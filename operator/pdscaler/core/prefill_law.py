@@ -162,7 +162,8 @@ class PrefillLaw:
     ) -> _Delay | None:
         """Return the two parts of the delay; None where the queue is unstable."""
         rate = rate_rps / replicas
-        if rate >= table.saturation_rps:
+        load = rate * (pool.full_weight / table.saturation_rps + (1.0 - pool.full_weight) / table.peak_rps)
+        if rate >= table.saturation_rps or load >= 1.0:
             return None
         prompts, pass_s, offered = _passes(table, rate, pool.sharpness)
         sharp = pool.busy_sharpness
@@ -176,7 +177,6 @@ class PrefillLaw:
             residual += pool.residual_gain * spread * (1.0 - size**pool.residual_power)
         own_s = _at(table, prompts + pool.burst * busy) if pool.burst > 0.0 else pass_s
         sharing_s = max(0.0, residual * pass_s + own_s - table.single_s)
-        load = rate * (pool.full_weight / table.saturation_rps + (1.0 - pool.full_weight) / table.peak_rps)
         scale_s = pool.queue_factor / (table.saturation_rps * (1.0 - load))
         queueing_s = scale_s * load**pool.queue_exponent
         alone_s = self._lengths.alone_s[Statistic.MEAN] + (table.single_s - self._table.single_s)
