@@ -29,7 +29,7 @@ Key = TypeVar("Key", int, tuple[int, int])
 TOLERANCE = 0.02
 """How far above its target a simulated statistic may lie and still meet it: the sampling error that is granted."""
 
-FEWEST_REQUESTS, MOST_REQUESTS = 60_000, 960_000
+FEWEST_REQUESTS, MOST_REQUESTS = 60_000, 1_920_000
 """Requests of one simulation: the least, and the most where it lies near a threshold."""
 
 CONFIRMED_REQUESTS = 480_000
