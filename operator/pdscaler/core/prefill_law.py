@@ -256,7 +256,7 @@ def prefill_law(profile: PrefillProfile, workload: WorkloadStats, routing: Routi
     >>> profile = PrefillProfile(max_throughput=MaxThroughput(1000, 10000.0), max_batched_tokens=1000)
     >>> workload = WorkloadStats(0.0, LengthStats(1000.0), LengthStats(100.0))
     >>> law = prefill_law(profile, workload, Routing.JOIN_SHORTEST_QUEUE)
-    >>> law.saturation_rps(2), law.idle_s(Statistic.MEAN), round(law.value_s(1, 5.0, Statistic.MEAN), 3)
+    >>> law.saturation_rps(2), law.idle_s(Statistic.MEAN), round(law.value_s(1, 5.0, Statistic.MEAN), 2)
     (20.0, 0.1, 0.15)
     """
     isl = workload.isl

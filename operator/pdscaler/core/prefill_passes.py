@@ -89,7 +89,7 @@ def full_pass(budget: float, scv: float) -> float:
     >>> full_pass(5.5, 0.0), round(full_pass(5.5, 1.0), 2), full_pass(0.5, 0.0)
     (5.0, 4.72, 1.0)
     """
-    constant = max(1.0, math.floor(budget * (1 + 1e-12)))
+    constant = max(1.0, float(math.floor(budget * (1 + 1e-12))))
     if scv <= 0:
         return constant
     if scv < _VARIATIONS[0]:
