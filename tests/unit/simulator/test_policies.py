@@ -38,12 +38,12 @@ def test_every_name_makes_a_policy_that_decides_without_any_data() -> None:
 
 
 def test_the_rule_divides_the_rate_by_the_throughput() -> None:
-    """1500 tokens take 42.1 ms alone; a pass holds 5 of them (8192 tokens), 7500 in 160 ms: 31.25 requests/s."""
+    """1500 tokens take 20 ms + 1400 / 1900 · 30 ms = 42.1 ms: 23.75 requests/s for each prefill replica."""
     seen = observed([(600, 60.0)])
-    policy = LastMinute(SETTING)
+    policy = LastMinute(Setting(SETTING.spec, PerPool(1, 1)))
     wanted = policy.decide(seen[-1], seen[-1].now_s)
     surface_step_s = 0.015  # the TPOT target binds: the largest batch within it
-    assert wanted.replicas.prefill == math.ceil(60.0 / (31.25 * 0.7))
+    assert wanted.replicas.prefill == math.ceil(60.0 / (23.75 * 0.7))
     # Between contexts of 1000 and 8000 at 1530: the batch b solves step(b) = 15 ms; b / (0.015 · 59) requests/s.
     share = (1530 - 1000) / 7000
 
@@ -55,17 +55,19 @@ def test_the_rule_divides_the_rate_by_the_throughput() -> None:
     batch = max(each for each in range(1, 161) if step_s(each) <= surface_step_s)
     assert 40 < batch < 160
     assert wanted.replicas.decode == math.ceil(60.0 / (batch / (step_s(batch) * 59) * 0.7))
-    assert wanted.reasons.prefill == "60 requests/s at 70% of 31.2 per replica"
+    assert wanted.reasons.prefill == "60 requests/s at 70% of 23.7 per replica"
 
 
 def test_the_rule_holds_its_peak_for_a_while() -> None:
     seen = observed([(300, 60.0), (1500, 6.0)])
-    policy = LastMinute(SETTING, hold_s=600.0)
+    policy = LastMinute(Setting(SETTING.spec, PerPool(1, 9)), hold_s=600.0)
     wanted = {each.now_s: policy.decide(each, each.now_s).replicas for each in seen}
-    high, low = wanted[300.0], wanted[1785.0]
-    assert high.prefill > 2 * low.prefill
-    assert wanted[885.0] == high
-    assert wanted[1005.0] == low  # the last minute with the high rate ended at 375
+    high, low = wanted[300.0].prefill, wanted[1785.0].prefill
+    assert high > 2 * low
+    assert wanted[885.0].prefill == high
+    assert wanted[1005.0].prefill == low  # the last minute with the high rate ended at 375
+    # What it began with is a peak, too: its first decision is at 30.
+    assert wanted[615.0].decode == 9 > wanted[630.0].decode
 
 
 def test_ours_reads_what_the_operator_reads() -> None:

@@ -28,7 +28,7 @@ class Entry:
 POLICIES: Final[Mapping[str, Entry]] = {
     "pdscaler": Entry(Ours, "the plan of the operator"),
     "static": Entry(Static, "the initial replicas, for ever"),
-    "last-minute": Entry(LastMinute, "the last minute's rate over the profile's throughput at 70 %, held for 20 min"),
+    "last-minute": Entry(LastMinute, "the last minute's rate over the profile's throughput at 70 %, held for 30 min"),
 }
 
 

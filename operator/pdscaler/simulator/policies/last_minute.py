@@ -20,7 +20,7 @@ class LastMinute:
     target
         Utilisation aimed at, in (0, 1].
     hold_s
-        The greatest need of so many seconds counts.
+        The greatest need of so many seconds counts; the initial replicas are the first one.
     rate_window_s
         Arrivals are averaged over so long (an operator's ``rate(…[1m])``).
     mix_window_s
@@ -28,9 +28,9 @@ class LastMinute:
 
     Notes
     -----
-    A prefill replica can do 1 / prefill_time(mean ISL) requests/s, or as many prompts as its token budget holds in one
-    pass. A decode replica can do B / (step_time(B) · (mean OSL − 1)) with B the largest batch whose step, at
-    contexts of mean ISL + OSL/2, is within the TPOT target, and within slots and KV memory.
+    A prefill replica can do 1 / prefill_time(mean ISL) requests/s, one prompt after the other, as throughput at a
+    length is profiled. A decode replica can do B / (step_time(B) · (mean OSL − 1)) with B the largest batch whose step,
+    at contexts of mean ISL + OSL/2, is within the TPOT target, and within slots and KV memory.
     """
 
     def __init__(
@@ -38,13 +38,12 @@ class LastMinute:
         setting: Setting,
         *,
         target: float = 0.7,
-        hold_s: float = 1200.0,
+        hold_s: float = 1800.0,
         rate_window_s: float = 75.0,
         mix_window_s: float = 900.0,
     ) -> None:
         sizing = setting.spec.sizing
         self._prefill = prefill_curve(sizing.prefill_profile)
-        self._budget = sizing.prefill_profile.max_batched_tokens
         self._decode = decode_surface(sizing.decode_profile)
         self._derate = sizing.decode_derate
         self._tpot_s = math.inf if sizing.slo.tpot is None else sizing.slo.tpot.target_s
@@ -63,6 +62,9 @@ class LastMinute:
         rate_rps = minute.rate_rps
         uncached = max(1.0, mix.isl_mean * (1 - mix.prefix_hit_ratio))
         can = PerPool(self._prefill_rps(uncached), self._decode_rps(mix.isl_mean, mix.osl_mean))
+        if not self._held.prefill:  # as HPA does at a start
+            for pool, count in self._last.items():
+                self._held[pool].append((now_s, count))
         needs = can.map(lambda each_rps: max(1, math.ceil(rate_rps / (each_rps * self._target))))
         self._last = PerPool(*(self._greatest(self._held[pool], need, now_s) for pool, need in needs.items()))
         told = can.map(
@@ -73,8 +75,7 @@ class LastMinute:
         return Wanted(self._last, told)
 
     def _prefill_rps(self, tokens: float) -> float:
-        together = max(1, math.floor(self._budget / tokens))
-        return together / self._prefill.time_s(together * tokens)
+        return 1 / self._prefill.time_s(tokens)
 
     def _decode_rps(self, isl: float, osl: float) -> float:
         surface, context = self._decode, isl + osl / 2
