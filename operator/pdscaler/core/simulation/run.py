@@ -159,9 +159,17 @@ def simulate(
 
 
 def simulate_prefill(
-    deployment: Deployment, requests: RequestTable, replicas: int, *, seed: int = 0
+    deployment: Deployment,
+    requests: RequestTable,
+    replicas: int,
+    *,
+    seed: int = 0,
+    orders: Sequence[Order] = (),
+    startup_s: float = DEFAULT_STARTUP_S,
 ) -> NDArray[np.float64]:
     """Simulate the prefill pool alone; return when each request's first token is there, seconds.
+
+    Orders count for their prefill part.
 
     Examples
     --------
@@ -171,17 +179,25 @@ def simulate_prefill(
     >>> simulate_prefill(deployment, two, 1).tolist()
     [0.5, 0.9]
     """
-    return _prefill(deployment, requests, changes_of(Pool.PREFILL, replicas, (), 0.0), seed).first_token_s
+    changes = changes_of(Pool.PREFILL, replicas, orders, startup_s)
+    return _prefill(deployment, requests, changes, seed).first_token_s
 
 
 def simulate_decode(
-    deployment: Deployment, requests: RequestTable, first_token_s: NDArray[np.float64], replicas: int
+    deployment: Deployment,
+    requests: RequestTable,
+    first_token_s: NDArray[np.float64],
+    replicas: int,
+    *,
+    orders: Sequence[Order] = (),
+    startup_s: float = DEFAULT_STARTUP_S,
 ) -> NDArray[np.float64]:
     """Simulate the decode pool alone, whose arrivals are the first tokens; return when each request ends, seconds.
 
-    Requests with the same instant of first token are taken in their order of arrival.
+    Requests with the same instant of first token are taken in their order of arrival. Orders count for their decode
+    part.
     """
-    changes = changes_of(Pool.DECODE, replicas, (), 0.0)
+    changes = changes_of(Pool.DECODE, replicas, orders, startup_s)
     return _decode(deployment, requests, first_token_s, None, changes).finished_s
 
 
