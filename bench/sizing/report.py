@@ -127,7 +127,7 @@ def markdown(answers: Sequence[Answer], seed: int, image: str) -> str:
                     _percent(one.met_tpot),
                     str(one.refused),
                     _percent(one.least),
-                    _percent(one.above_mean),
+                    _above(one.above_mean),
                     f"+{one.most_above}",
                     f"−{one.most_below}" if one.most_below else "0",
                     _times(one.worst_latency),
@@ -234,6 +234,10 @@ def _percent(share: float) -> str:
     # 299 of 300 is not 100 %: only all is.
     digits = 2 if 0 < share < 0.01 or 0.99 < share < 1 else 1
     return f"{100 * share:.{digits}f} %" if share not in (0, 1) else f"{100 * share:.0f} %"
+
+
+def _above(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.{2 if share < 0.1 else 0}f} %"
 
 
 def _times(value: float) -> str:
