@@ -9,19 +9,23 @@ from pathlib import Path
 
 from bench.figure import Figure
 
-SAMPLE = Path(__file__).resolve().parent.parent / "deploy" / "samples" / "deepseek-v31.yaml"
+SAMPLES = Path(__file__).resolve().parent.parent / "deploy" / "samples"
+PLANS = (("plan_command", "paper-mm1.yaml", 100.0), ("plan_command_verified", "deepseek-v31.yaml", 300.0))
+"""Name of the figure, its sample (by formula, and settled by simulation) and the goal of its memory, MiB."""
+
 LOAD = ("--arrival-rate", "12.52", "--input-tokens", "6144", "--output-tokens", "512")
 
 
 def figures(quick: bool = False) -> Iterator[Figure]:
     """Measure the command, beside an interpreter that does nothing."""
-    arguments = ["plan", "-f", str(SAMPLE), *LOAD, "-o", "json"]
-    plan = [sys.executable, "-m", "pdscaler", *arguments]
     repeats = 2 if quick else 9
-    _seconds(plan)  # the first run compiles the modules
     bare_s = statistics.median(_seconds([sys.executable, "-c", "pass"]) for _ in range(repeats))
-    yield Figure("plan_command_time", statistics.median(_seconds(plan) for _ in range(repeats)), "s", 1.0, bare_s)
-    yield Figure("plan_command_memory", _peak_mib(arguments), "MiB", 100.0)
+    for name, sample, most_mib in PLANS:
+        arguments = ["plan", "-f", str(SAMPLES / sample), *LOAD, "-o", "json"]
+        plan = [sys.executable, "-m", "pdscaler", *arguments]
+        _seconds(plan)  # the first run compiles the modules, and the simulation where there is one
+        yield Figure(f"{name}_time", statistics.median(_seconds(plan) for _ in range(repeats)), "s", 1.0, bare_s)
+        yield Figure(f"{name}_memory", _peak_mib(arguments), "MiB", most_mib)
 
 
 def _seconds(command: list[str]) -> float:

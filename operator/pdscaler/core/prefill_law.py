@@ -80,8 +80,8 @@ class PrefillLaw:
     -----
     Values never fall as the load or the arrivals' variance grows, never rise as replicas are added, and at P95 and P99
     never fall as the lengths vary more: there the passes are taken not to get faster by it (cautious tables). Two
-    limits: on curves with steps and plateaus, as no engine has them, the laws of replicas and of lengths can fail by a
-    few per mille; and where the truth itself rises with replicas (passes equally long whatever they hold, under
+    limits: on curves with steps and plateaus, as no engine has them, the laws of replicas and of lengths can fail by
+    about a per cent; and where the truth itself rises with replicas (passes equally long whatever they hold, under
     join-shortest-queue) the values lie above it.
     """
 

@@ -15,7 +15,7 @@ from pdscaler.cli.main import cli
 from pdscaler.cli.output import WIDTH, terminal_width
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "deploy/samples/deepseek-v31.yaml"
+SAMPLE = ROOT / "deploy/samples/paper-mm1.yaml"
 PAPER = ("--arrival-rate", "12.52", "--input-tokens", "6144", "--output-tokens", "512")
 STATISTICS = ["mean", "p50", "p90", "p95", "p99"]
 

@@ -27,7 +27,7 @@ from pdscaler.errors import InvalidInputError
 from support.core_cases import paper_spec, paper_workload, points_spec
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "deploy/samples/deepseek-v31.yaml"
+SAMPLE = ROOT / "deploy/samples/paper-mm1.yaml"
 LOAD = ("--arrival-rate", "12.52", "--input-tokens", "6144", "--output-tokens", "512")
 POINTS = replace(points_spec(), model=SizingModel.PAPER_MM1)
 
