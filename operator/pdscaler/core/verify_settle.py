@@ -17,6 +17,11 @@ SHARE = 4
 SPARE = 0.01
 """A count that may miss the target by at most this share of it, so far as is known, is as good as enough."""
 
+SHARP = 0.02
+"""A 95 % interval up to this half width, as a share of the target, is believed. A wider one comes from a queue near
+saturation, whose rare long excursions a run of this length may have missed: the estimate is then too low more often
+than too high, and must clear the target by twice the half width."""
+
 
 @dataclass(frozen=True, slots=True)
 class Margin:
@@ -27,6 +32,13 @@ class Margin:
 
     share: float | None
     half_width: float | None
+
+    @property
+    def surely(self) -> float | None:
+        """The share below the target that is as good as certain; None where nothing is known."""
+        if self.share is None or self.half_width is None:
+            return None
+        return self.share - self.half_width * (1 if self.half_width <= SHARP else 2)
 
 
 class Trials(Protocol):
@@ -107,8 +119,8 @@ def settle(trials: Trials, start: int, ceiling: int, budget: int) -> Settled:
     -----
     First each count that the search asks for gets a share of what is left, and one that is still undecided then counts
     by its estimate. After that, all the rest goes to the two counts at the border, as long as they are undecided. If
-    the budget ends before, a count is taken for enough where its 95 % interval ends within 1 % above the target, half
-    of what anybody's sampling tolerates, and the next one otherwise.
+    the budget ends before, a count is taken for enough where its 95 % interval (a wide one twice: ``SHARP``) ends
+    within 1 % above the target, half of what anybody's sampling tolerates, and the next one otherwise.
     """
     simulable = ceiling <= MOST_REPLICAS
     ceiling = min(ceiling, MOST_REPLICAS)
@@ -161,17 +173,17 @@ class _Search:
 
     def acceptable(self, replicas: int) -> bool:
         """Whether an undecided count is as good as enough."""
-        margin = self._trials.margin(replicas)
-        return margin.share is not None and margin.half_width is not None and margin.share - margin.half_width >= -SPARE
+        surely = self._trials.margin(replicas).surely
+        return surely is not None and surely >= -SPARE
 
     def clear(self, replicas: int, *, meets: bool) -> bool:
         """Whether a count is decided one way, at least by its 95 % interval."""
         if not self.undecided(replicas):
             return self._verdicts.get(replicas) is (Verdict.MEETS if meets else Verdict.MISSES)
         margin = self._trials.margin(replicas)
-        if margin.share is None or margin.half_width is None:
+        if margin.share is None or margin.half_width is None or margin.surely is None:
             return False
-        return margin.share - margin.half_width >= 0 if meets else margin.share + margin.half_width < 0
+        return margin.surely >= 0 if meets else margin.share + margin.half_width < 0
 
     @property
     def _left(self) -> int:
