@@ -18,6 +18,13 @@ FREE_BY_SPREAD = 0.4
 """KV memory that stays free in overload, in mean prompts and outputs; and more of it for each unit of context scv."""
 
 
+ROW = (
+    "one_s", "many_s", "shared_s", "one_variance", "many_variance", "shared_variance", "bent_variance", "one_spread",
+    "many_spread", "shared_spread", "local_share",
+)  # fmt: skip
+"""The columns that :meth:`pdscaler.core.decode_state.ReplicaState.row` fills, in its order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """Tables against the mean occupancy of one replica, each non-decreasing.
@@ -95,15 +102,15 @@ def build_nodes(
             break
     state = ReplicaState(lengths, arrival_scv, binding, counts, steps)
     rows = [state.row(node, slopes[node], variances[node]) for node in range(last + 1)]
-    columns = [tuple(accumulate(column, max)) for column in zip(*rows, strict=True)]
+    columns = (tuple(accumulate(column, max)) for column in zip(*rows, strict=True))
     lines = state.slopes[:last]
     return Nodes(
-        tuple(counts[: last + 1]),
-        tuple(count / step for count, step in zip(counts[: last + 1], steps, strict=False)),
-        *columns,
-        tuple(step - slope * count for step, slope, count in zip(steps, lines, counts, strict=False)),
-        tuple(lines),
-        binding,
+        occupancy=tuple(counts[: last + 1]),
+        throughput=tuple(count / step for count, step in zip(counts[: last + 1], steps, strict=False)),
+        intercept_s=tuple(step - slope * count for step, slope, count in zip(steps, lines, counts, strict=False)),
+        slope_s=tuple(lines),
+        binding=binding,
+        **dict(zip(ROW, columns, strict=True)),
     )
 
 

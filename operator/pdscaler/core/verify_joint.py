@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from pdscaler.core.choice import space_of
 from pdscaler.core.decision import SizingResult
@@ -98,9 +99,7 @@ def _served(
         model = known[pool]
         if sizing.replicas >= sizing.recommended or model.target is None or not model.attainable:
             continue
-        found = largest_load(
-            model, lambda load, pool=pool: at_load(pool, load), sizing.replicas, int(budget * SERVED_SHARE)
-        )
+        found = largest_load(model, partial(at_load, pool), sizing.replicas, int(budget * SERVED_SHARE))
         if found is not None:
             loads[pool], requests = found
             spent += requests

@@ -159,7 +159,7 @@ def unhindered(deployment: Deployment, requests: RequestTable) -> NDArray[np.flo
     lengths, where = np.unique(uncached, return_inverse=True)
     passes = np.array([curve.time_s(float(tokens)) for tokens in lengths])[where]
     overhead = curve.fixed_overhead_s + curve.overhead_per_token_s * requests.input_tokens
-    return requests.arrival_s + passes + overhead
+    return np.asarray(requests.arrival_s + passes + overhead, np.float64)
 
 
 def decode_alone(deployment: Deployment, requests: RequestTable) -> NDArray[np.float64]:
@@ -168,5 +168,5 @@ def decode_alone(deployment: Deployment, requests: RequestTable) -> NDArray[np.f
     longest = float(requests.output_tokens.max())
     context = float(requests.input_tokens.max()) + longest
     step_s = max(surface.at_context(1.0, context), surface.at_context(1.0, 1.0)) / deployment.decode_derate
-    first_token_s = np.arange(len(requests)) * (2 * longest * step_s)
+    first_token_s = np.arange(len(requests), dtype=np.float64) * np.float64(2 * longest * step_s)
     return tpot_s(requests, first_token_s, simulate_decode(deployment, requests, first_token_s, 1))
