@@ -122,7 +122,8 @@ def test_more_arrival_variance_is_never_faster(
     low, high = sorted((workload.arrival_scv, other))
     calm, bursty = (decode_law(profile, replace(workload, arrival_scv=scv)) for scv in (low, high))
     rate_rps = load(calm, replicas, share)
-    assert calm.value_s(replicas, rate_rps, statistic) <= bursty.value_s(replicas, rate_rps, statistic)
+    # On profiles that fall and rise with the context the fixed points of both differ by some 1e-8.
+    assert calm.value_s(replicas, rate_rps, statistic) <= bursty.value_s(replicas, rate_rps, statistic) * (1 + 1e-6)
 
 
 @given(decode_profiles(), workloads(), st.floats(0.5, 2.0), st.integers(1, 20), st.floats(0.01, 1.1), statistics)
