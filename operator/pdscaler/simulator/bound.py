@@ -2,7 +2,7 @@
 
 Two relaxations, each proved where it is computed: what a request costs at least (:mod:`pdscaler.simulator.bound_work`),
 and what replicas cost that do such work in time (:mod:`pdscaler.simulator.bound_holding`). The pools are bounded apart:
-each may miss all the requests that the attainment lets it miss, so their sum is a bound of both together.
+each may miss all the requests that the attainment lets it miss, so the sum of both is a bound of both together.
 """
 
 from dataclasses import dataclass
@@ -18,24 +18,28 @@ from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.bound_holding import Holding, Items, least_replica_s
 from pdscaler.simulator.bound_work import alone_s, decode_work_s, prefill_work_s
 
-Reals = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 HOUR_S = 3600.0
 
 ATTAINMENT = 0.99
 """Share of the requests that must meet both targets."""
 
-MOST_WINDOWS = 1500
-"""Windows of one linear programme; it takes about a second then."""
+MOST_WINDOWS = 1000
+"""Windows of one linear programme; it takes half a second then."""
 
-_PREFILL_WINDOWS = (5.0, 15.0, 50.0)
+_ROUNDING = 1e-9
+"""Relative slack of the targets, in favour of the policies: for the rounding of times."""
+
+_PREFILL_WINDOWS = (5.0, 20.0)
 """Lengths tried, in TTFT targets: short ones see bursts, in long ones less work crosses a boundary."""
 
-_DECODE_WINDOWS = (0.5, 1.0, 3.0)
+_DECODE_WINDOWS = (0.5, 1.0)
 """Lengths tried, in stays of the longest request that is counted."""
 
 _COUNTED = (0.9, 1.0)
-"""Decode counts requests up to this quantile of the longest stays: the shorter the drain, the dearer is a rise."""
+"""Decode counts requests up to these quantiles of the longest stays: the shorter the drain, the dearer is a rise. Where
+all stays are short beside a start-up, only the last one is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,71 +100,62 @@ def bound(spec: SizingSpec, requests: RequestTable, *, measured_from_s: float, a
     total = int(counted.sum())
     replica_s, misses, hopeless = spans, 0, 0
     if total and slo.ttft is not None:
-        requests = _part(requests, counted)
-        ttft_s = slo.ttft.target_s * (1 + 1e-9)
+        ttft_s = slo.ttft.target_s * (1 + _ROUNDING)
         least_s = alone_s(deployment, requests)
-        served = least_s <= ttft_s
-        hopeless = int((~served).sum())
+        served = counted & (least_s <= ttft_s)
+        hopeless = total - int(served.sum())
         allowed = int(np.floor((1 - attainment) * total + 1e-9))
         misses = allowed - hopeless
         if misses < 0:
             misses = int(np.floor((1 - attainment) * (total - hopeless) + 1e-9))
-        requests, least_s = _part(requests, served), least_s[served]
         span_s = (measured_from_s, end_s)
-        if len(requests):
-            prefill = _prefill(spec, requests, ttft_s, span_s, misses)
-            decode = spans.decode if slo.tpot is None else _decode(spec, requests, least_s, span_s, misses)
+        if served.any():
+            prefill = _prefill(spec, requests, served, span_s, misses)
+            decode = spans.decode if slo.tpot is None else _decode(spec, requests, served, span_s, misses)
             replica_s = PerPool(max(prefill, spans.prefill), max(decode, spans.decode))
     hours = PerPool(*(seconds * spec.limits[pool].gpus_per_replica / HOUR_S for pool, seconds in replica_s.items()))
     return Bound(hours.prefill + hours.decode, hours, misses, hopeless)
 
 
 def _prefill(
-    spec: SizingSpec, requests: RequestTable, ttft_s: float, span_s: tuple[float, float], misses: int
+    spec: SizingSpec, requests: RequestTable, served: Bools, span_s: tuple[float, float], misses: int
 ) -> float:
     """Return the prefill pool's replica seconds: a pass that serves a request in time ends within its target."""
-    limits = spec.limits.prefill
+    assert spec.slo.ttft is not None
+    limits, ttft_s = spec.limits.prefill, spec.slo.ttft.target_s * (1 + _ROUNDING)
     work_s = prefill_work_s(deployment_of(spec), requests, ttft_s)
-    items = Items(requests.arrival_s, requests.arrival_s + ttft_s, work_s)
+    items = Items(requests.arrival_s, requests.arrival_s + ttft_s, work_s).of(served)
     holding = Holding(*span_s, limits.min_replicas, limits.startup_s, ttft_s)
-    return max(
-        least_replica_s(items, holding, misses, window_s)
-        for window_s in _lengths([ttft_s * each for each in _PREFILL_WINDOWS], span_s)
-    )
+    return _best(items, holding, misses, [ttft_s * each for each in _PREFILL_WINDOWS])
 
 
-def _decode(
-    spec: SizingSpec, requests: RequestTable, least_s: Reals, span_s: tuple[float, float], misses: int
-) -> float:
+def _decode(spec: SizingSpec, requests: RequestTable, served: Bools, span_s: tuple[float, float], misses: int) -> float:
     """Return the decode pool's replica seconds: a request that meets TPOT stays no longer than its tokens allow."""
     assert spec.slo.ttft is not None
     assert spec.slo.tpot is not None
-    limits, ttft_s, tpot_s = spec.limits.decode, spec.slo.ttft.target_s, spec.slo.tpot.target_s * (1 + 1e-9)
-    work_s = decode_work_s(deployment_of(spec), requests, tpot_s)
+    limits, deployment = spec.limits.decode, deployment_of(spec)
+    ttft_s, tpot_s = spec.slo.ttft.target_s * (1 + _ROUNDING), spec.slo.tpot.target_s * (1 + _ROUNDING)
+    work_s = decode_work_s(deployment, requests, tpot_s)
     stay_s = (requests.output_tokens - 1) * tpot_s
-    items = Items(requests.arrival_s + least_s, requests.arrival_s + ttft_s * (1 + 1e-9) + stay_s, work_s)
+    release_s = requests.arrival_s + alone_s(deployment, requests)
+    items = Items(release_s, requests.arrival_s + ttft_s + stay_s, work_s).of(served)
+    stay_s = stay_s[served]
     best = 0.0
-    for quantile in _COUNTED:
-        drain_s = float(np.quantile(stay_s, quantile))
+    counted = _COUNTED if stay_s.max() > limits.startup_s / 4 else _COUNTED[-1:]
+    for drain_s in sorted({float(np.quantile(stay_s, quantile)) for quantile in counted}):
         if drain_s <= 0:
             continue
         holding = Holding(*span_s, limits.min_replicas, limits.startup_s, drain_s)
-        lengths_s = _lengths([(drain_s + ttft_s) * each for each in _DECODE_WINDOWS], span_s)
         part = items.of(stay_s <= drain_s)
-        best = max(best, *(least_replica_s(part, holding, misses, window_s) for window_s in lengths_s))
+        lengths_s = [(drain_s + ttft_s) * each for each in _DECODE_WINDOWS]
+        best = max(best, _best(part, holding, misses, lengths_s))
     return best
 
 
-def _lengths(wanted_s: list[float], span_s: tuple[float, float]) -> list[float]:
-    """Return the lengths to try: none so short that there are too many windows, and each once."""
-    shortest_s = max((span_s[1] - span_s[0]) / MOST_WINDOWS, 1e-6)
-    return sorted({max(each, shortest_s) for each in wanted_s})
-
-
-def _part(requests: RequestTable, which: NDArray[np.bool_]) -> RequestTable:
-    return RequestTable(
-        requests.arrival_s[which],
-        requests.input_tokens[which],
-        requests.output_tokens[which],
-        requests.prefix_hit_tokens[which],
+def _best(items: Items, holding: Holding, misses: int, lengths_s: list[float]) -> float:
+    """Return the greatest of the bounds by windows of some lengths, none so short that there are too many."""
+    shortest_s = max((holding.end_s - holding.begin_s) / MOST_WINDOWS, 1e-6)
+    return max(
+        least_replica_s(items, holding, misses, window_s)
+        for window_s in sorted({max(each, shortest_s) for each in lengths_s})
     )

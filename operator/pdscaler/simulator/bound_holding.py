@@ -39,7 +39,7 @@ Integers = NDArray[np.int64]
 GROUPS = np.array([0.0, 0.02, 0.06, 0.15, 0.35, 0.65, 1.0])
 """Where the items of a class, the largest first, are cut, as shares of their number."""
 
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 """Relative; what the solver's optimum may be above the true one."""
 
 
@@ -129,7 +129,7 @@ def least_replica_s(items: Items, holding: Holding, misses: int, window_s: float
         return floor_s
     edges_s = np.append(begin_s + window_s * np.arange(max(1, math.floor(span_s / window_s))), end_s)
     groups = _groups(items, edges_s)
-    return max(floor_s, _solve(groups, edges_s, holding, begin_s + holding.rise_s, misses) * (1 - _TOLERANCE))
+    return max(floor_s, _solve(groups, edges_s, holding, begin_s + holding.rise_s, misses) * (1 - TOLERANCE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -63,7 +63,7 @@ def prefill_work_s(deployment: Deployment, requests: RequestTable, ttft_s: float
     >>> points = (PrefillPoint(100, 0.02), PrefillPoint(1000, 0.05))
     >>> deployment = Deployment(PrefillProfile(points, max_batched_tokens=1000), DecodeProfile(()))
     >>> one = RequestTable(*map(np.array, ([0.0], [100], [1], [0])))
-    >>> prefill_work_s(deployment, one, 1.0).tolist(), prefill_work_s(deployment, one, 0.02).round(3).tolist()
+    >>> prefill_work_s(deployment, one, 1.0).round(3).tolist(), prefill_work_s(deployment, one, 0.02).round(3).tolist()
     ([0.005], [0.02])
     """
     curve = prefill_curve(deployment.prefill)
@@ -107,7 +107,7 @@ def _largest(longest_s: Reals, knots: Reals, values: Reals, tail_slope: float) -
 def decode_work_s(deployment: Deployment, requests: RequestTable, tpot_s: float) -> Reals:
     """Return the least replica time of each request that meets a TPOT target, seconds; see the module's proof.
 
-    Answers of one token cost nothing.
+    Answers of one token cost nothing. ``requests`` are all of the run: whoever may share a batch with those in time.
     """
     tokens = (requests.output_tokens - 1).astype(np.float64)
     several = tokens > 0
@@ -124,7 +124,7 @@ def _states(deployment: Deployment, requests: RequestTable, several: NDArray[np.
     """Return batch, context and step time of all states at which the constraints are to hold."""
     inputs, outputs = requests.input_tokens[several], requests.output_tokens[several]
     table = decode_table(deployment.decode, deployment.decode_derate, int(several.sum()))
-    batches = np.arange(1, table.max_batch + 1)
+    batches = np.arange(1, min(table.max_batch, len(table.clocks) - 1) + 1)  # no batch is larger than all requests
     lowest, highest = float(inputs.min()), float((inputs + outputs).max())
     # One is admitted where it fits with what is there at that time; those who run grow on.
     memory = np.maximum(table.kv_capacity_tokens + batches * float(outputs.max()), highest)

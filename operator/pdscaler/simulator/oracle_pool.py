@@ -49,8 +49,11 @@ class PoolTrials:
     arrival_s: NDArray[np.float64]
     simulated: int = 0
 
-    def misses(self, needs: Integers, which: Bools) -> Integers:
-        """Return how many requests of some windows are late; what is said of other windows means nothing."""
+    def misses(self, needs: Integers, which: Bools) -> tuple[Integers, Integers]:
+        """Return how many requests of some windows are late, and how many of them arrive in the second half.
+
+        What is said of other windows means nothing.
+        """
         late = np.zeros(int(self.windows.first[-1]), bool)
         times_s, serving = self._serving(needs)
         for first, last in _runs(which):
@@ -68,7 +71,10 @@ class PoolTrials:
             own = slice(*self.windows.first[[first, last]].tolist())
             late[own] = self.late(part, serving[place], orders)[own.start - part.start : own.stop - part.start]
             self.simulated += part.stop - part.start
-        return self.windows.count(late)
+        edges_s = self.windows.edges_s
+        middles = np.searchsorted(self.arrival_s, (edges_s[:-1] + edges_s[1:]) / 2)
+        total = np.concatenate(([0], np.cumsum(late)))
+        return self.windows.count(late), np.asarray(total[self.windows.first[1:]] - total[middles], np.int64)
 
     def _serving(self, needs: Integers) -> tuple[list[float], list[int]]:
         """Return when how many replicas serve."""

@@ -1,8 +1,8 @@
 """The least counts, window by window, that keep every window within its allowance. May import numpy and core.
 
 All windows are tried at once. A window depends on the one before it (what waits at its begin) and, where answers are
-long, on the one behind it; so a miss is put down to the first of neighbouring windows that miss, and the others are
-tried again.
+long, on the one behind it. So a miss is put down to the first of neighbouring windows that miss, and to those whose
+second half misses more than the whole window may. The latter are tried once more, when their neighbours have settled.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-Misses = Callable[[Integers, Bools], Integers]
-"""Counts and the windows that are asked about; misses by window."""
+Misses = Callable[[Integers, Bools], tuple[Integers, Integers]]
+"""Counts and the windows that are asked about; misses by window, and those of its second half."""
 
 MOST_ROUNDS = 64
 """A round moves at least one window; in practice about ten suffice."""
@@ -47,7 +47,7 @@ def settle(start: Integers, bounds: tuple[int, int], allowed: Integers, misses: 
 
 def _raised(needs: Integers, most: int, allowed: Integers, misses: Misses, which: Bools) -> tuple[Integers, Integers]:
     """Raise windows that miss; return the counts and the misses. What is met is checked by one run over all windows."""
-    found = misses(needs, which)
+    found, _ = misses(needs, which)
     for _ in range(MOST_ROUNDS):
         missing = (found > allowed) & (needs < most)
         if not missing.any():
@@ -56,40 +56,46 @@ def _raised(needs: Integers, most: int, allowed: Integers, misses: Misses, which
         step = np.where(far, np.ceil(_STRIDE * needs), 1).astype(np.int64)
         needs = np.where(missing, np.minimum(needs + step, most), needs)
         near = _with_neighbours(missing)
-        found = np.where(near, misses(needs, near), found)
+        found = np.where(near, misses(needs, near)[0], found)
     return needs, found
 
 
 def _lowered(needs: Integers, least: int, allowed: Integers, misses: Misses, found: Integers) -> Integers:
     step = np.maximum(1, np.rint(_STRIDE * needs)).astype(np.int64)
     within = found <= allowed
-    tight = (needs <= least) | ~within
+    fixed = (needs <= least) | ~within
+    again = np.zeros(len(needs), bool)
     for _ in range(MOST_ROUNDS):
-        if tight.all():
+        if fixed.all():
             break
-        trial = np.where(tight, needs, np.maximum(needs - step, least))
-        near = _with_neighbours(~tight)
-        bad = near & within & (misses(trial, near) > allowed)
-        kept = ~tight & ~bad
-        for culprit in _culprits(bad, ~tight):
-            kept[culprit] = False
-            if needs[culprit] - trial[culprit] > 1:
-                step[culprit] = max(1, step[culprit] // 2)
-            else:
-                tight[culprit] = True
-        needs = np.where(kept, trial, needs)
-        tight |= needs <= least
+        trial = np.where(fixed, needs, np.maximum(needs - step, least))
+        near = _with_neighbours(~fixed)
+        whole, second = misses(trial, near)
+        bad = near & within & (whole > allowed)
+        first = _culprits(bad, ~fixed)
+        culprits = first | (bad & ~fixed & (second > allowed))
+        needs = np.where(~fixed & ~bad & ~first, trial, needs)
+        single = culprits & (step <= 1)
+        again |= single & ~first
+        fixed |= single | (needs <= least)
+        step = np.where(culprits, np.maximum(1, step // 2), step)
+    for parity in (0, 1):  # none of these has a neighbour that is tried with it
+        tried = again & (np.arange(len(needs)) % 2 == parity)
+        if tried.any():
+            near = _with_neighbours(tried)
+            bad = near & within & (misses(needs - tried, near)[0] > allowed)
+            needs = needs - (tried & ~_culprits(bad, tried))
     return needs
 
 
-def _culprits(bad: Bools, lowered: Bools) -> list[int]:
-    """Return, for each run of windows that miss, the lowered window that is to blame."""
-    found = []
+def _culprits(bad: Bools, lowered: Bools) -> Bools:
+    """Return, for each run of windows that miss, the lowered window that is to blame: its first one, or one beside."""
+    found = np.zeros(len(bad), bool)
     for place in np.flatnonzero(bad & ~np.concatenate(([False], bad[:-1]))).tolist():
-        for culprit in (place, place - 1, place + 1):
-            if 0 <= culprit < len(bad) and lowered[culprit]:
-                found.append(culprit)
-                break
+        beside = (place, place - 1, place + 1)
+        for culprit in (each for each in beside if 0 <= each < len(bad) and lowered[each]):
+            found[culprit] = True
+            break
     return found
 
 

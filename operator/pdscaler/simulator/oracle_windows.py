@@ -58,7 +58,7 @@ class Windows:
         requests = self.requests
         base = np.floor((1 - share) * requests + 1e-9)
         others = hopeless + np.floor((1 - share) * (requests - hopeless) + 1e-9)
-        return np.where(hopeless <= base, base, others).astype(np.int64)
+        return np.asarray(np.where(hopeless <= base, base, others), np.int64)
 
 
 def windows_of(arrival_s: Reals, measured_from_s: float, window_s: float) -> Windows:
