@@ -16,7 +16,7 @@ from pdscaler.core.simulation.run import checked, deployment_of
 from pdscaler.core.spec import SizingSpec
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.bound_holding import Holding, Items, least_replica_s
-from pdscaler.simulator.bound_work import alone_s, decode_work_s, prefill_work_s
+from pdscaler.simulator.bound_work import alone_s, decode_work_s, least_step_s, prefill_work_s
 
 Bools = NDArray[np.bool_]
 
@@ -55,7 +55,7 @@ class Bound:
     misses
         Requests that may miss a target.
     hopeless
-        Requests that miss the TTFT target whatever the replicas. Where they alone are more than the attainment lets
+        Requests that miss a target whatever the replicas. Where they alone are more than the attainment lets
         miss, the attainment is asked of the others.
     """
 
@@ -103,6 +103,8 @@ def bound(spec: SizingSpec, requests: RequestTable, *, measured_from_s: float, a
         ttft_s = slo.ttft.target_s * (1 + _ROUNDING)
         least_s = alone_s(deployment, requests)
         served = counted & (least_s <= ttft_s)
+        if slo.tpot is not None and slo.tpot.target_s * (1 + _ROUNDING) < least_step_s(deployment):
+            served &= requests.output_tokens == 1
         hopeless = total - int(served.sum())
         allowed = int(np.floor((1 - attainment) * total + 1e-9))
         misses = allowed - hopeless

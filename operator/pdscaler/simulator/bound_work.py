@@ -28,7 +28,7 @@ good by dividing all three by the worst ratio: the constraints are homogeneous i
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.curves import prefill_curve
+from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.simulation.run import Deployment
 from pdscaler.core.simulation.tables import decode_table
@@ -52,6 +52,11 @@ def alone_s(deployment: Deployment, requests: RequestTable) -> Reals:
     passes_s = np.array([curve.time_s(float(tokens)) for tokens in uncached])
     overhead_s = curve.fixed_overhead_s + curve.overhead_per_token_s * requests.input_tokens
     return np.asarray(passes_s[where] + overhead_s, np.float64)
+
+
+def least_step_s(deployment: Deployment) -> float:
+    """Return the shortest decode step there is, seconds."""
+    return min(line(1.0) for line in decode_surface(deployment.decode).lines) / deployment.decode_derate
 
 
 def prefill_work_s(deployment: Deployment, requests: RequestTable, ttft_s: float) -> Reals:
@@ -110,14 +115,23 @@ def decode_work_s(deployment: Deployment, requests: RequestTable, tpot_s: float)
     Answers of one token cost nothing. ``requests`` are all of the run: whoever may share a batch with those in time.
     """
     tokens = (requests.output_tokens - 1).astype(np.float64)
-    several = tokens > 0
-    if not several.any():
-        return np.zeros(len(requests))
     resident = requests.input_tokens * tokens + tokens * tokens / 2
-    target_s = tpot_s * (1 + _ROUNDING)
+    per_token, per_resident, _ = decode_prices(deployment, requests, tpot_s)
+    return np.asarray((per_token * tokens + per_resident * resident) * (1 - _ROUNDING))
+
+
+def decode_prices(deployment: Deployment, requests: RequestTable, tpot_s: float) -> tuple[float, float, float]:
+    """Return α, seconds per token, β, seconds per token and resident token, and μ of the module's proof.
+
+    They charge all requests together the most; 0 where no step is within the target, so that nobody meets it.
+    """
+    tokens = (requests.output_tokens - 1).astype(np.float64)
+    several = tokens > 0
+    if not several.any() or tpot_s * (1 + _ROUNDING) < least_step_s(deployment):
+        return 0.0, 0.0, 0.0
+    resident = requests.input_tokens * tokens + tokens * tokens / 2
     states = _states(deployment, requests, several)
-    price, per_resident = _prices(states, target_s, float(tokens.sum()), float(resident.sum()))
-    return np.asarray((price * tokens + per_resident * resident) * (1 - _ROUNDING))
+    return _prices(states, tpot_s * (1 + _ROUNDING), float(tokens.sum()), float(resident.sum()))
 
 
 def _states(deployment: Deployment, requests: RequestTable, several: NDArray[np.bool_]) -> tuple[Reals, Reals, Reals]:
@@ -135,8 +149,10 @@ def _states(deployment: Deployment, requests: RequestTable, several: NDArray[np.
     return batch.ravel(), contexts.ravel(), step_s.ravel()
 
 
-def _prices(states: tuple[Reals, Reals, Reals], target_s: float, tokens: float, resident: float) -> tuple[float, float]:
-    """Return α and β of the greatest total."""
+def _prices(
+    states: tuple[Reals, Reals, Reals], target_s: float, tokens: float, resident: float
+) -> tuple[float, float, float]:
+    """Return α, β and μ of the greatest total."""
     from scipy.optimize import linprog
 
     batch, context, step_s = states
@@ -157,11 +173,12 @@ def _prices(states: tuple[Reals, Reals, Reals], target_s: float, tokens: float, 
     for _ in range(_MOST_ROUNDS):
         answer = linprog([-1.0, -1.0, 0.0], rows[used], limits[used], bounds=(0, None), method="highs")
         if answer.x is None:
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         found = np.maximum(answer.x, 0.0)
         over = rows @ found - limits
         if over.max() <= 1e-9:
             break
         used |= over >= np.partition(over, -100)[-100:].min() if len(over) > 100 else over > 0
     worst = max(1.0, float((rows @ found / limits).max()))
-    return float(found[0] * unit_s / worst), float(found[1] * unit_s / mean / worst)
+    found *= unit_s / worst
+    return float(found[0]), float(found[1] / mean), float(found[2] / target_s)
