@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pdscaler.core.curves import decode_surface, prefill_curve
@@ -130,7 +130,63 @@ def test_no_schedule_of_a_burst_costs_less_than_the_bound(startup_s: float) -> N
     assert tightest < 2.5
 
 
-@settings(max_examples=250)
+# Rises that were ordered before the measurement; drains longer than the start-up; a drain and a rise together.
+@example(
+    seed=1,
+    startup_s=100.0,
+    drain_s=0.0,
+    least=0,
+    window_s=9.0,
+    slack_s=0.0,
+    misses=0,
+    serving_s=200.0,
+    ordered=(0.0, 50.0),
+)
+@example(
+    seed=2,
+    startup_s=30.0,
+    drain_s=0.0,
+    least=0,
+    window_s=2.0,
+    slack_s=0.0,
+    misses=0,
+    serving_s=200.0,
+    ordered=(30.0, 49.0),
+)
+@example(
+    seed=3,
+    startup_s=5.0,
+    drain_s=20.0,
+    least=0,
+    window_s=2.0,
+    slack_s=0.0,
+    misses=0,
+    serving_s=0.0,
+    ordered=(150.0, 152.0),
+)
+@example(
+    seed=4,
+    startup_s=1.0,
+    drain_s=20.0,
+    least=0,
+    window_s=0.7,
+    slack_s=0.0,
+    misses=0,
+    serving_s=1.0,
+    ordered=(60.0, 200.0),
+)
+@example(
+    seed=5,
+    startup_s=30.0,
+    drain_s=20.0,
+    least=0,
+    window_s=2.0,
+    slack_s=0.0,
+    misses=0,
+    serving_s=1.0,
+    ordered=(60.0, 200.0),
+)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 100_000),
     startup_s=st.sampled_from([1.0, 5.0, 30.0, 100.0]),

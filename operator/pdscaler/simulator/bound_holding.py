@@ -11,12 +11,13 @@ ordered, whatever the orders.
    θ = s / d < 1 of its size: squeezing [o + s, l + d] onto [o, l] at most divides it by θ, as l − o ≥ s, and moves no
    work by less than s or more than d. Then σ = 0.
 2. *Holding.* With r(u) the replicas that can work at u and M = max(n_min, r): the orders moved by d are at least M, and
-   each time M rises by one, one more in the σ seconds before: of two replicas that both begin later, both are already
-   ordered; and where r < n_min, as many rises as n_min hides do not raise M. So
-   ``∫ n ≥ ∫ M + σ · (rises of M at or after begin + σ)``.
+   for each rise of M by one they are one more in the σ seconds before it. (Rises to come add up, as each is a replica
+   of its own; and where r < n_min, as many rises of r as n_min hides do not raise M.) A replica that rises less than σ
+   after the begin was ordered before it: let M count it from the begin on. Then M has no such rises, it does no less
+   work, and ``∫ n ≥ ∫ M + σ · (rises of M)``.
 3. *Windows.* Cut time into windows of length L and let M_k be the mean of M. Then ``∫ M = Σ L M_k``, and the rises of M
-   sum to at least the rises of its means: between two means M attains values on either side of them. A rise from window
-   k − 1 to k is charged only if k − 1 begins at or after begin + σ.
+   sum to at least the rises of its means: between two means M attains values on either side of them. The first mean is
+   free of a rise.
 4. *Work.* ``L M_k`` is at least the work done in window k. An item within window k is done there; one that crosses a
    single boundary in both, in any proportion; what crosses more is left out.
 5. *Misses.* The policy chooses which K requests to miss. In a class of items (one window or one boundary), sorted by
@@ -129,7 +130,7 @@ def least_replica_s(items: Items, holding: Holding, misses: int, window_s: float
         return floor_s
     edges_s = np.append(begin_s + window_s * np.arange(max(1, math.floor(span_s / window_s))), end_s)
     groups = _groups(items, edges_s)
-    return max(floor_s, _solve(groups, edges_s, holding, begin_s + holding.rise_s, misses) * (1 - TOLERANCE))
+    return max(floor_s, _solve(groups, edges_s, holding, misses) * (1 - TOLERANCE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +159,7 @@ def _groups(items: Items, edges_s: Reals) -> _Groups:
     return _Groups(kind[cuts] // 2, kind[cuts] % 2 == 1, total_s, work_s[cuts])
 
 
-def _solve(groups: _Groups, edges_s: Reals, holding: Holding, charged_from_s: float, misses: int) -> float:
+def _solve(groups: _Groups, edges_s: Reals, holding: Holding, misses: int) -> float:
     """Return the optimum of the linear programme, replica seconds.
 
     Variables: the means M_k; the rises; of each boundary the crossing work done before it, and behind it; the work left
@@ -169,7 +170,7 @@ def _solve(groups: _Groups, edges_s: Reals, holding: Holding, charged_from_s: fl
 
     lengths_s = np.diff(edges_s)
     count, ahead = len(lengths_s), len(groups.window)
-    risen = np.flatnonzero(edges_s[:-2] >= charged_from_s) + 1  # from the window before into this one
+    risen = np.arange(1, count)  # from the window before into this one
     mean, rise = 0, count
     before = rise + len(risen)
     behind = before + count - 1
