@@ -80,6 +80,7 @@ DURATION = _Duration()
 )
 @click.option("--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Write the orders, a CSV.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report, an HTML page.")
+@click.option("--oracle/--no-oracle", default=True, help="Set the clairvoyant schedule and the lower bound beside it.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all random numbers.")
 @output_option
 def replay(
@@ -92,6 +93,7 @@ def replay(
     observation_delay: float,
     decisions: Path | None,
     report: Path | None,
+    oracle: bool,
     seed: int,
     output: str,
     **source: Any,
@@ -113,7 +115,7 @@ def replay(
         spec = with_changes(spec, sizing=with_changes(spec.sizing, limits=limits))
     trace = _requests(seed=seed, **source)
     try:
-        replayed = _replayed(spec, trace, policy, initial, (measure_from, observation_delay, seed))
+        replayed = _replayed(spec, trace, policy, initial, (measure_from, observation_delay, seed), oracle=oracle)
     except InvalidInputError as error:
         # What only the core checks is a field of the file too; a figure's own name says where it was given.
         raise error.with_source(str(file)) if error.field.startswith("spec.") else error from None
@@ -152,8 +154,12 @@ def _replayed(
     name: str,
     initial: PerPool[int] | None,
     settings: tuple[float, float, int],
+    *,
+    oracle: bool,
 ) -> Replayed:
     from pdscaler.core.simulation.requests import RequestTable
+    from pdscaler.simulator.bound import bound
+    from pdscaler.simulator.oracle import clairvoyant
     from pdscaler.simulator.policies import Setting, make_policy
     from pdscaler.simulator.replay import ReplaySettings, replay
 
@@ -167,6 +173,13 @@ def _replayed(
     options = ReplaySettings(measure_from_s=measure_from_s, observation_delay_s=delay_s, seed=seed)
     with _progress() as tell:
         result = replay(spec, table, policy, initial, settings=options, progress=tell)
+    if oracle:
+        schedule = clairvoyant(spec.sizing, table, measured_from_s=result.measured_from_s, seed=seed)
+        least = bound(spec.sizing, table, measured_from_s=result.measured_from_s)
+        result = with_changes(result, oracle_gpu_hours=schedule.gpu_hours, bound_gpu_hours=least.gpu_hours)
+        if not schedule.reached:
+            short = f"{100 * schedule.attainment.joint:.4g} %"
+            notes.append(f"even the clairvoyant schedule attains {short} only: its GPU-hours are no measure here")
     return Replayed(spec, name, trace.source, result, seed, tuple(notes))
 
 

@@ -74,6 +74,12 @@ def replay_table(replayed: Replayed, *, elapsed_s: float, width: int = WIDTH) ->
     lines += ["", *labelled("within both", f"{_percent(attainment.joint)} of the requests", width)]
     hours = f"{format_number(result.gpu_hours, 4)}, with drain {format_number(result.gpu_hours_with_drain, 4)}"
     lines += labelled("GPU-hours", hours, width)
+    if result.oracle_gpu_hours is not None and result.bound_gpu_hours is not None:
+        beside = f"{format_number(result.oracle_gpu_hours, 4)} by a clairvoyant schedule"
+        if result.oracle_gpu_hours > 0:
+            beside += f" (this took {format_number(result.gpu_hours / result.oracle_gpu_hours)} times that)"
+        least = f"no policy attains 99 % in less than {format_number(result.bound_gpu_hours, 4)}"
+        lines += labelled("", f"{beside}; {least}", width)
     lines += labelled("most GPUs", str(result.max_gpus), width)
     last = replayed.label(result.orders[-1].replicas)
     times = "once" if result.scale_operations == 1 else f"{result.scale_operations} times"

@@ -79,7 +79,8 @@ def test_the_answer_is_the_contract_and_adds_up_with_the_decisions(trace: Path, 
     held = [rows[len(rows) - len(late) - 1], *late]  # what holds when the measurement begins counts, too
     assert answer["max_gpus"] == max(8 * (int(row["prefill"]) + int(row["decode"])) for row in held)
     assert 0 < answer["attainment"]["joint"] <= min(answer["attainment"]["ttft"], answer["attainment"]["tpot"]) <= 1
-    assert answer["oracle_gpu_hours"] is None
+    assert 0 < answer["bound_gpu_hours"] <= answer["oracle_gpu_hours"]
+    assert replay(*options, "--no-oracle")["oracle_gpu_hours"] is None
     assert answer["policy"] == "pdscaler"
     assert any("begins with the plan for the first 180s" in note for note in answer["warnings"])
     assert replay(*options) == answer  # to the last bit
