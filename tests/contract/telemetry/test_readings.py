@@ -148,9 +148,9 @@ async def test_stale_samples(collector: Collector, history_url: str) -> None:
 
 
 async def test_samples_that_stopped_coming_do_not_make_the_load_sink(collector: Collector, history_url: str) -> None:
-    """Half the window is empty, and maxStaleness is not over yet: the load that was seen last counts."""
-    found = await read(collector, subject(history_url, "silenced", max_staleness_s=120.0))
-    # The end of an ended series is known to within a step of the search, 5 s of the 90 s that are covered.
+    """The end of the window is empty, and maxStaleness is not over yet: the load that was seen last counts."""
+    found = await read(collector, subject(history_url, "silenced", window_s=600.0, max_staleness_s=400.0))
+    # The end of an ended series is known to within a step of the search, 17 s of the 500 s that are covered.
     assert found.workload.arrival_rate_rps == pytest.approx(5.0, rel=0.08)
 
 
