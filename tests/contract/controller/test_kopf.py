@@ -55,6 +55,8 @@ async def running(settings: OperatorConfig) -> AsyncIterator[Application]:
         application.stop()
         async with asyncio.timeout(15):
             await task
+        # The watches that end here say their TLS farewell in the background, which aiohttp does not wait for.
+        await asyncio.sleep(0.25)
 
 
 async def seen(
