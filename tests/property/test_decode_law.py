@@ -159,3 +159,13 @@ def test_what_binds_is_the_pool_s_own(law: DecodeLaw, replicas: int, share: floa
         Binding.BATCH_SLOTS,
         Binding.KV_MEMORY,
     }
+
+
+@given(decode_profiles(), st.floats(1, 1e5), st.integers(1, 80), statistics)
+def test_answers_of_one_token_load_nothing(
+    profile: DecodeProfile, input_tokens: float, replicas: int, statistic: Statistic
+) -> None:
+    law = decode_law(profile, WorkloadStats(1.0, LengthStats(input_tokens), LengthStats(1.0)))
+    assert math.isinf(law.saturation_rps(replicas))
+    for rate_rps in (0.0, 1.0, 1e9, math.inf):
+        assert law.value_s(replicas, rate_rps, statistic) == law.idle_s(statistic)

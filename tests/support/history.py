@@ -1,8 +1,8 @@
 """Metrics with a past: series as functions of time, written into a real Prometheus's storage before it starts.
 
 A window of three minutes needs no three minutes of waiting, and each series is exactly what its function says. Times
-count from :attr:`History.now_s`; series reach a few minutes beyond it, so that they still grow while tests run. Such
-series never end by themselves (no staleness markers): a vanishing target is tested on live scrapes.
+count from :attr:`History.now_s`; series reach far beyond it, so that they still grow while tests run, on a slow machine
+too. Such series never end by themselves (no staleness markers): a vanishing target is tested on live scrapes.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STEP_S = 5
-BEGIN_S, END_S = -900, 300
+BEGIN_S, END_S = -900, 1500
 
 VLLM_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 """vLLM's bounds of token histograms for a model of 32 768 tokens."""

@@ -128,7 +128,7 @@ class DecodeLaw:
     def value_s(self, replicas: int, rate_rps: float, statistic: Statistic) -> float:
         """Return one statistic of TPOT, seconds; infinite from saturation on."""
         steps = rate_rps * self._per_request
-        if steps <= 0:
+        if not steps > 0:  # nor where answers of one token make no steps of whatever load
             return self._idle[statistic]
         states = self._states(steps, replicas)
         return self._value(states, statistic) if states else math.inf
@@ -136,7 +136,7 @@ class DecodeLaw:
     def at(self, replicas: int, rate_rps: float) -> LatencyStatistics:
         """Return every statistic of TPOT, seconds."""
         steps = rate_rps * self._per_request
-        if steps <= 0:
+        if not steps > 0:
             return LatencyStatistics(*(self._idle[statistic] for statistic in Statistic))
         states = self._states(steps, replicas)
         return LatencyStatistics(*(self._value(states, statistic) if states else math.inf for statistic in Statistic))

@@ -39,7 +39,7 @@ async def test_the_watches_survive_an_outage_of_the_api_server(
     await eventually(lambda: cache.target(ref), lambda seen: seen == PoolState(3, 3))
     await eventually(lambda: late.target(ref), lambda seen: seen == PoolState(3, 3))
     await late.stop()
-    assert replicas_of(control_plane, namespace, "decode") == (3, 3)
+    await eventually(lambda: replicas_of(control_plane, namespace, "decode"), lambda counts: counts == (3, 3))
 
 
 async def test_a_start_without_api_server_waits_for_it_without_failing(
