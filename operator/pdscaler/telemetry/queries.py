@@ -23,6 +23,9 @@ JOB_LABEL = "job"
 LOOKBACK_S = 300.0
 """How far back the newest sample is searched: Prometheus's own default lookback."""
 
+FINE_S = 60.0
+"""How far back, at least, it is searched in fine steps."""
+
 _STEPS_BACK = 20
 _STEPS_IN_WINDOW = 36
 
@@ -160,8 +163,10 @@ def _samples(series: str, frame: _Frame) -> Iterator[tuple[str, str]]:
     back = f"[{_duration(back_s)}:{_duration(max(1.0, back_s / _STEPS_BACK))}]"
     within = f"[{_duration(window_s)}:{_duration(window_step_s(window_s))}]"
     start = f"{frame.at_s - window_s:.3f}"
-    # The finer search meets also what lived for less than one step of the longer one.
-    ended = f"max_over_time(timestamp({series}){within}) or max_over_time(timestamp({series}){back})"
+    # The finer search meets also what lived for less than one step of the longer one, whatever the window.
+    fine_s = max(FINE_S, window_s)
+    fine = f"[{_duration(fine_s)}:{_duration(window_step_s(fine_s))}]"
+    ended = f"max_over_time(timestamp({series}){fine}) or max_over_time(timestamp({series}){back})"
     yield "last", f"max by ({grouped}) (timestamp({series}) or {ended})"
     yield "first", f"min by ({grouped}) (min_over_time((timestamp({series}) >= {start}){within}))"
     yield "count", f"max by ({grouped}) (count_over_time({series}[{_duration(window_s)}]))"
