@@ -29,7 +29,7 @@ LEAST_COVERAGE = 0.25
 """Share of the window that must be covered by samples: less, and a burst's first seconds would size the pools."""
 
 _EXTRAPOLATED_INTERVALS = 1.1
-"""``rate`` extrapolates to the start of the window where the first sample is at most so many intervals from it."""
+"""``rate`` extrapolates to an end of the window where the nearest sample is at most so many intervals from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,12 @@ def covered(place: Place) -> float:
     oldest = min(spans, key=lambda parts: parts["first"])
     newest_s = max(parts["last"] for parts in spans)
     interval_s = (oldest["last"] - oldest["first"]) / max(1.0, oldest.get("count", 1.0) - 1)
-    # The search for the oldest sample, and for the newest of an ended series, goes in steps: it may miss by one.
-    near_s = _EXTRAPOLATED_INTERVALS * interval_s + window_step_s(window_s)
+    reach_s = _EXTRAPOLATED_INTERVALS * interval_s
     gap_s = oldest["first"] - (place.snapshot.at_s - window_s)
     age_s = place.snapshot.at_s - newest_s
-    missing_s = sum(max(0.0, blank_s - interval_s / 2) for blank_s in (gap_s, age_s) if blank_s > near_s)
+    # The search for the oldest sample goes in steps: it may find one that is a step too young.
+    missing_s = max(0.0, gap_s - interval_s / 2) if gap_s > reach_s + window_step_s(window_s) else 0.0
+    missing_s += max(0.0, age_s - interval_s / 2) if age_s > reach_s else 0.0
     return max(0.0, window_s - missing_s)
 
 
