@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pdscaler.core.workload import ArrivalSource, NoDataReason
 from pdscaler.telemetry.places import Place, unknown
-from pdscaler.telemetry.queries import Kind, window_step_s
+from pdscaler.telemetry.queries import FINE_S, Kind, window_step_s
 from pdscaler.units import format_duration, format_number
 
 LEAST_COVERAGE = 0.25
@@ -99,7 +99,9 @@ def covered(place: Place) -> float:
     age_s = place.snapshot.at_s - newest_s
     # The search for the oldest sample goes in steps: it may find one that is a step too young.
     missing_s = max(0.0, gap_s - interval_s / 2) if gap_s > reach_s + window_step_s(window_s) else 0.0
-    missing_s += max(0.0, age_s - interval_s / 2) if age_s > reach_s else 0.0
+    # So does that for the newest sample of an ended series; an age taken too large would invent load.
+    least_age_s = age_s - window_step_s(max(FINE_S, window_s)) - interval_s
+    missing_s += max(0.0, least_age_s - interval_s / 2) if age_s > reach_s else 0.0
     return max(0.0, window_s - missing_s)
 
 
