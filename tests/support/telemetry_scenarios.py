@@ -23,7 +23,7 @@ EPP_NAMES = ("llm_d_epp_request_total", "inference_objective_request_total")
 
 def add_scenarios(history: History) -> None:
     """Add all scenarios."""
-    for add in (_steady, _queues, _counters, _young, _idle, _broken, _front_doors, _others, _labels):
+    for add in (_steady, _queues, _counters, _young, _idle, _broken, _front_doors, _others, _labels, _pasts):
         add(history)
 
 
@@ -180,6 +180,23 @@ def _labels(history: History) -> None:
         pod = Pod("labelled", "")
         shifted = _Relabelled(history, {"role": role})
         add(shifted, pod, steady(5.0))
+
+
+def _pasts(history: History) -> None:
+    # Pods come and go, at ever the same rate; two jobs scrape the later ones.
+    old, new = "llm-prefill-7d9f8b6c5-x2x4z", "llm-prefill-84bc6b79b-k8k9k"
+    add_prefill(history, Pod("past", old, life=Life(until_s=-400)), steady(5.0))
+    add_prefill(history, Pod("past", new, life=Life(since_s=-395)), steady(5.0, since_s=-395))
+    add_prefill(history, Pod("past", new, job="twice", life=Life(since_s=-395)), steady(5.0, since_s=-395))
+    add_prefill(history, Pod("past", "llm-prefill-large-7d9f8b6c5-x2x4z"), steady(90.0))
+    add_decode(history, Pod("past", "llm-decode-0"), steady(5.0))
+    # Prometheus was down for five minutes, and the front door went on counting.
+    for life in (Life(until_s=-600), Life(since_s=-300)):
+        labels = {"namespace": "past-gap", "pod": "epp-0", "job": "epp", "target_model_name": "m"}
+        history.series("llm_d_epp_request_total", labels, steady(8.0), life)
+        lengths = (("llm_d_epp_request_input_tokens", 3200.0), ("llm_d_epp_request_output_tokens", 420.0))
+        for name, tokens in lengths:
+            history.histogram(name, labels, EPP_TOKENS, {tokens: 1.0}, steady(5.0), life)
 
 
 class _Relabelled(History):

@@ -118,6 +118,8 @@ class Telemetry:
         Length of the rate window, seconds.
     observed_at_s
         Time of the newest sample used, seconds since the epoch.
+    scrape_interval_s
+        Time between the samples of the arrivals, seconds; None where unknown.
     """
 
     workload: WorkloadStats
@@ -131,3 +133,4 @@ class Telemetry:
     alternatives: tuple[tuple[str, str], ...]
     window_s: float
     observed_at_s: float
+    scrape_interval_s: float | None = None

@@ -22,7 +22,7 @@ from pdscaler.core.workload import (
 from pdscaler.telemetry.places import Place, UnknownError, places, pool_place, unknown
 from pdscaler.telemetry.presets.model import Quantity
 from pdscaler.telemetry.queries import Kind
-from pdscaler.telemetry.rates import Arrivals, check_fresh, completions_and_growth, rate_of
+from pdscaler.telemetry.rates import Arrivals, check_fresh, completions_and_growth, rate_of, scrape_interval_s
 from pdscaler.telemetry.snapshot import Snapshot
 from pdscaler.telemetry.subject import Subject
 from pdscaler.telemetry.text import shown
@@ -109,6 +109,7 @@ class _Reading:
             alternatives=self._alternatives(place, isl, osl, ttft, tpot),
             window_s=self.subject.window_s,
             observed_at_s=now_s - max([*ages_s, age_s or 0.0]),
+            scrape_interval_s=scrape_interval_s(place),
         )
 
     def _places(self, quantity: Quantity) -> list[Place]:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from pdscaler.core.workload import NoDataReason
 from pdscaler.telemetry.endpoints import Endpoint
-from pdscaler.telemetry.reader import Reader, ReadError, Sample
+from pdscaler.telemetry.reader import Reader, ReadError, Sample, Series
 
 SESSIONS = 4
 """Questions in flight per endpoint."""
@@ -29,6 +29,9 @@ class Asks(Protocol):
     def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
         """Ask an instant query."""
 
+    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
+        """Ask a range query."""
+
     def close(self) -> None:
         """Release the connection."""
 
@@ -42,15 +45,19 @@ class Lane:
         Where to ask.
     make_reader
         Makes a session.
+    sessions
+        Questions in flight at the same time.
     """
 
-    def __init__(self, endpoint: Endpoint, make_reader: Callable[[Endpoint], Asks] = Reader) -> None:
+    def __init__(
+        self, endpoint: Endpoint, make_reader: Callable[[Endpoint], Asks] = Reader, sessions: int = SESSIONS
+    ) -> None:
         self.endpoint = endpoint
-        self._readers = [make_reader(endpoint) for _ in range(SESSIONS)]
+        self._readers = [make_reader(endpoint) for _ in range(sessions)]
         self._idle: asyncio.Queue[Asks] = asyncio.Queue()
         for reader in self._readers:
             self._idle.put_nowait(reader)
-        self._threads = ThreadPoolExecutor(SESSIONS, thread_name_prefix="pdscaler-prometheus")
+        self._threads = ThreadPoolExecutor(sessions, thread_name_prefix="pdscaler-prometheus")
         self._closed = False
         self.asked = 0
 

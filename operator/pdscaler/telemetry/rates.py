@@ -85,6 +85,16 @@ def rate_of(place: Place) -> float:
     return max(0.0, rate) * subject.window_s / covered_s
 
 
+def scrape_interval_s(place: Place) -> float | None:
+    """Return the time between the samples of the oldest series, seconds; None where a window holds fewer than two."""
+    spans = [e.parts for e in place.entries(Kind.SAMPLES) if e.parts.get("count", 0.0) >= 2 and "first" in e.parts]
+    if not spans:
+        return None
+    oldest = min(spans, key=lambda parts: parts["first"])
+    interval_s = (oldest.get("last", oldest["first"]) - oldest["first"]) / (oldest["count"] - 1)
+    return interval_s if interval_s > 0 else None
+
+
 def covered(place: Place) -> float:
     """Return the part of the window between the oldest and the newest sample of all, as ``rate`` extrapolates it, s."""
     window_s = place.subject.window_s

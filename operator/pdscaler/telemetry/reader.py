@@ -7,8 +7,9 @@ follows no redirect, bounds the size, and reads status, warnings and result type
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,14 @@ class Sample:
 
     labels: Mapping[str, str]
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One element of a range vector: (time, seconds since the epoch; value), the oldest first."""
+
+    labels: Mapping[str, str]
+    values: tuple[tuple[float, float], ...]
 
 
 class Reader:
@@ -95,6 +104,39 @@ class Reader:
         except (TypeError, ValueError, IndexError, KeyError):
             raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
 
+    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
+        """Evaluate a query at ``start_s``, ``start_s + step_s``, … up to ``end_s``.
+
+        Parameters
+        ----------
+        text
+            PromQL that gives an instant vector.
+        start_s, end_s, step_s
+            Whole seconds: the library rounds the times.
+        timeout_s
+            Time for the whole exchange, seconds.
+
+        Raises
+        ------
+        ReadError
+            If there is no trustworthy answer.
+        """
+        start, end = datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)
+
+        def send(client: Any, limits: dict[str, str], limit_s: float) -> Any:
+            return client.custom_query_range(text, start, end, f"{step_s:g}s", params=limits, timeout=limit_s)
+
+        answer = self._exchange(send, timeout_s, "matrix")
+        try:
+            return [
+                Series(
+                    element["metric"], tuple((float(at_s), float(value)) for at_s, value in element.get("values", ()))
+                )
+                for element in answer
+            ]
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+
     def close(self) -> None:
         """Close the connection."""
         if self._session is not None:
@@ -102,12 +144,19 @@ class Reader:
         self._session = self._client = None
 
     def _ask(self, text: str, parameters: dict[str, str], timeout_s: float, result_type: str) -> Any:
+        def send(client: Any, limits: dict[str, str], limit_s: float) -> Any:
+            return client.custom_query(text, params={**parameters, **limits}, timeout=limit_s)
+
+        return self._exchange(send, timeout_s, result_type)
+
+    def _exchange(self, send: Callable[[Any, dict[str, str], float], Any], timeout_s: float, result_type: str) -> Any:
+        """Send one question, and turn whatever can go wrong into a :class:`ReadError`."""
         limit_s = max(0.05, min(timeout_s, self._endpoint.timeout_s))
         session, client = self._connected()
         session.begin(limit_s)
         server_limit = {"timeout": f"{max(1, round(limit_s * 1000))}ms"}
         try:
-            result = client.custom_query(text, params={**parameters, **server_limit}, timeout=limit_s)
+            result = send(client, server_limit, limit_s)
         except requests.exceptions.SSLError:
             raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, "failed the TLS handshake") from None
         except requests.exceptions.Timeout:

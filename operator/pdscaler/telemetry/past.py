@@ -1,0 +1,260 @@
+"""Reads what arrived in the last hours and weeks back from Prometheus. Imports asyncio, forecast's history, telemetry.
+
+One set of range queries serves all PDDeployments of the same (endpoint, presets, window, step), in pieces of a bounded
+size, one question at a time, over sessions of its own: however long a history is, the readings of now never wait.
+What Prometheus does not know is a gap.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdscaler.core.workload import NoDataReason
+from pdscaler.errors import InvalidInputError
+from pdscaler.forecast.history import History, aligned
+from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.lane import Asks, Lane
+from pdscaler.telemetry.past_queries import PastQuery, past_queries
+from pdscaler.telemetry.past_table import Column, Grid, PastSource, PastTable, build_past_table
+from pdscaler.telemetry.presets import Preset, Quantity, find_preset
+from pdscaler.telemetry.reader import Reader, ReadError
+from pdscaler.telemetry.subject import Subject
+from pdscaler.telemetry.text import shown
+
+POINTS_AT_ONCE = 720
+"""Points of time in one answer: three hours at 15 s, far below Prometheus's 11 000."""
+
+_SESSIONS = 2
+_MAX_LANES = 64
+_SUBJECTS_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is to be read of one PDDeployment.
+
+    Parameters
+    ----------
+    subject
+        The PDDeployment.
+    span_s
+        How far back at most, seconds.
+    since_s
+        Only what is newer, seconds since the epoch.
+    window_s
+        Window of the rates, seconds.
+    step_s
+        Distance of the samples, whole seconds.
+    lengths
+        Whether ISL and OSL are wanted, too.
+    """
+
+    subject: Subject
+    span_s: float
+    since_s: float
+    window_s: float
+    step_s: float
+    lengths: bool = True
+
+    @property
+    def before(self) -> int:
+        """Points before the first one that tell whether its window is filled: ``rate`` divides by all of it."""
+        return math.ceil(self.window_s / self.step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    endpoint: Endpoint
+    window_s: float
+    step_s: float
+    lengths: bool
+
+
+class PastReader:
+    """Reads histories for the controller.
+
+    Parameters
+    ----------
+    presets
+        The known presets by upper-case name.
+    make_reader
+        Makes a session with an endpoint.
+    """
+
+    def __init__(self, presets: Mapping[str, Preset], make_reader: Callable[[Endpoint], Asks] = Reader) -> None:
+        self._presets = presets
+        self._make_reader = make_reader
+        self._lanes: dict[Endpoint, Lane] = {}
+        self._in_use: list[Endpoint] = []
+        self._queries_of_closed = 0
+
+    @property
+    def queries_sent(self) -> int:
+        """Queries sent since the start."""
+        return self._queries_of_closed + sum(lane.asked for lane in self._lanes.values())
+
+    async def read(self, wants: Sequence[Want], limit_s: float) -> dict[tuple[str, str], History | str]:
+        """Read the history of many PDDeployments.
+
+        Parameters
+        ----------
+        wants
+            What is wanted, at most one for each PDDeployment.
+        limit_s
+            Time for all of it, seconds.
+
+        Returns
+        -------
+        dict[tuple[str, str], History | str]
+            By namespace and name: the history, or in one line why there is none.
+        """
+        ends_s = asyncio.get_running_loop().time() + limit_s
+        groups: dict[_Group, list[Want]] = {}
+        for want in wants:
+            group = _Group(want.subject.endpoint, want.window_s, want.step_s, want.lengths)
+            groups.setdefault(group, []).append(want)
+        found: dict[tuple[str, str], History | str] = {}
+        answers = await asyncio.gather(*(self._read_group(group, own, ends_s) for group, own in groups.items()))
+        for answer in answers:
+            found.update(answer)
+        return found
+
+    def close(self) -> None:
+        """Close all sessions."""
+        for endpoint in list(self._lanes):
+            self._drop(endpoint)
+
+    async def _read_group(
+        self, group: _Group, wants: Sequence[Want], ends_s: float
+    ) -> dict[tuple[str, str], History | str]:
+        lane = self._lanes.pop(group.endpoint, None) or Lane(group.endpoint, self._make_reader, _SESSIONS)
+        self._lanes[group.endpoint] = lane
+        self._in_use.append(group.endpoint)
+        try:
+            now_s = await lane.ask(lambda reader, limit_s: reader.time_s(limit_s), ends_s)
+            return await self._histories(lane, group, wants, (aligned(now_s, group.step_s), ends_s))
+        except ReadError as error:
+            return dict.fromkeys((want.subject.key for want in wants), _problem(group.endpoint, error))
+        except _QueryError as failure:
+            problem = _problem(group.endpoint, failure.error, failure.query)
+            return dict.fromkeys((want.subject.key for want in wants), problem)
+        except InvalidInputError as error:
+            return dict.fromkeys((want.subject.key for want in wants), str(error))
+        finally:
+            self._in_use.remove(group.endpoint)
+            self._make_room()
+
+    async def _histories(
+        self, lane: Lane, group: _Group, wants: Sequence[Want], times_s: tuple[float, float]
+    ) -> dict[tuple[str, str], History | str]:
+        end_s, ends_s = times_s
+        step_s, before = group.step_s, wants[0].before
+        first_s = min(aligned(max(want.since_s, end_s - want.span_s), step_s) for want in wants) + step_s
+        start_s = first_s - before * step_s
+        points = max(0, round((end_s - start_s) / step_s) + 1)
+        labels = sorted({name for want in wants for name in _labels(want.subject)})
+        columns: dict[tuple[str, str], list[Column]] = {want.subject.key: [] for want in wants}
+        sources = {want.subject.key: self._source(want.subject) for want in wants}
+        for offset in range(0, points, POINTS_AT_ONCE) if end_s >= first_s else ():
+            grid = Grid(start_s + offset * step_s, step_s, min(POINTS_AT_ONCE, points - offset))
+            tables = await self._tables(lane, group, (sources.values(), labels), grid, ends_s)
+            for place, want in enumerate(wants, 1):
+                key = want.subject.key
+                columns[key].append(sources[key].column(tables, grid.count))
+                if place % _SUBJECTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return {want.subject.key: _history(want, columns[want.subject.key], end_s) for want in wants}
+
+    async def _tables(
+        self,
+        lane: Lane,
+        group: _Group,
+        asked: tuple[Iterable[PastSource], Sequence[str]],
+        grid: Grid,
+        ends_s: float,
+    ) -> dict[tuple[str, Quantity], PastTable]:
+        sources, labels = asked
+        named = (preset for source in sources for preset in (source.engine, source.front))
+        presets = {preset.name.upper(): preset for preset in named if preset is not None}
+        tables = {}
+        for name, preset in sorted(presets.items()):
+            for query in past_queries(preset, group.window_s, labels, lengths=group.lengths):
+                tables[name, query.quantity] = await _ask(lane, query, (preset, labels), grid, ends_s)
+            for quantity in Quantity:
+                tables.setdefault((name, quantity), PastTable({}))
+        return tables
+
+    def _source(self, subject: Subject) -> PastSource:
+        front = subject.front_door_preset
+        return PastSource(
+            subject,
+            find_preset(self._presets, subject.engine, "spec.metrics.engine"),
+            None if front is None else find_preset(self._presets, front, "spec.metrics.frontDoor.preset"),
+        )
+
+    def _make_room(self) -> None:
+        spare = [endpoint for endpoint in self._lanes if endpoint not in self._in_use]
+        for endpoint in spare[: max(0, len(self._lanes) - _MAX_LANES)]:
+            self._drop(endpoint)
+
+    def _drop(self, endpoint: Endpoint) -> None:
+        lane = self._lanes.pop(endpoint)
+        self._queries_of_closed += lane.asked
+        lane.close()
+
+
+class _QueryError(Exception):
+    def __init__(self, query: PastQuery, error: ReadError) -> None:
+        self.query = query
+        self.error = error
+        super().__init__(str(error))
+
+
+async def _ask(
+    lane: Lane, query: PastQuery, named: tuple[Preset, Sequence[str]], grid: Grid, ends_s: float
+) -> PastTable:
+    preset, labels = named
+    end_s = grid.start_s + (grid.count - 1) * grid.step_s
+
+    def question(reader: Asks, limit_s: float) -> PastTable:
+        if not limit_s > 0:
+            raise ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, "gave no complete answer in time")
+        answer = reader.query_range(query.text, grid.start_s, end_s, grid.step_s, limit_s)
+        return build_past_table(answer, query.names, preset, grid, labels)
+
+    try:
+        return await lane.ask(question, ends_s)
+    except ReadError as error:
+        raise _QueryError(query, error) from None
+
+
+def _labels(subject: Subject) -> list[str]:
+    names = [name for name, _ in subject.front_door_labels]
+    return [*names, subject.pool_label] if subject.pool_label else names
+
+
+def _history(want: Want, columns: Sequence[Column], end_s: float) -> History:
+    """Join the pieces; a rate whose window was not filled yet is a gap."""
+    if not columns:
+        return History.empty(want.step_s, end_s, want.window_s)
+    rate = np.concatenate([column.rate_rps for column in columns])
+    known = ~np.isnan(rate)
+    known[want.before :] &= known[: -want.before].copy()
+    whole = max(0, math.floor((end_s - max(want.since_s, end_s - want.span_s)) / want.step_s + 1e-6))
+    kept = slice(max(want.before, rate.size - whole), None)
+    return History.of(
+        want.step_s,
+        end_s,
+        np.where(known, rate, np.nan)[kept],
+        isl_mean=np.concatenate([column.isl_mean for column in columns])[kept],
+        osl_mean=np.concatenate([column.osl_mean for column in columns])[kept],
+        window_s=want.window_s,
+    )
+
+
+def _problem(endpoint: Endpoint, error: ReadError, query: PastQuery | None = None) -> str:
+    asked = f", asked for the {query.shown}," if query is not None else ""
+    return f"endpoint {shown(endpoint.name, 128)}{asked} {error.problem}"
