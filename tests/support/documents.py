@@ -544,16 +544,6 @@ INVALID: tuple[Invalid, ...] = (
         "Dynamo is not supported yet (available: VLLM",
         yet=True,
     ),
-    *(
-        Invalid(
-            method,
-            {"spec.forecast": {"method": method}},
-            "spec.forecast.method",
-            f"{method} is not supported yet (available: Auto, LastValue)",
-            yet=True,
-        )
-        for method in ("Seasonal", "HoltWinters", "ARIMA")
-    ),
     Invalid(
         "prefill profileRef",
         {f"{_POINTS}": DELETED, "spec.prefill.profile.profileRef": {"name": "h200"}},

@@ -54,6 +54,8 @@ def resource(**spec: Any) -> dict[str, Any]:
             },
         },
         "sizing": {"model": "PaperMM1"},
+        # What an exact load needs exactly: a forecast from seconds of history would add the headroom of ignorance.
+        "forecast": {"method": "LastValue"},
         "metrics": {"frontDoor": {"preset": "LLMD"}, "window": "10s", "maxStaleness": "10s"},
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
     }

@@ -1,5 +1,6 @@
 """A small world for the controller: targets, metrics, API server and clock that a test steps. Faults are data."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.apply import Actuator
 from pdscaler.controller.evaluate import Advisor, Autoscaler
 from pdscaler.controller.evaluation import ResourceKey
+from pdscaler.controller.forecasts import CATCH_UP_S, Forecasts
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
 from pdscaler.controller.metrics import Metrics
@@ -31,7 +33,8 @@ from pdscaler.core.workload import (
     Telemetry,
     WorkloadStats,
 )
-from pdscaler.forecast.last_value import last_value
+from pdscaler.forecast import History, aligned
+from pdscaler.telemetry.past import Want
 from pdscaler.telemetry.presets import load_presets
 from pdscaler.telemetry.subject import Subject
 
@@ -71,6 +74,7 @@ def resource(name: str = "deepseek", **spec: Any) -> dict[str, Any]:
                 },
             },
             "sizing": {"model": "PaperMM1"},
+            "forecast": {"method": "LastValue"},
             **spec,
         },
     }
@@ -185,17 +189,54 @@ class FakeMetricsSource:
 
     def __init__(self) -> None:
         self.readings: dict[str, Telemetry | NoData | Exception] = {}
-        self.default: Telemetry | NoData = load(12.5)
+        self.default: Telemetry | NoData | Callable[[], Telemetry | NoData] = load(12.5)
         self.asked: list[list[str]] = []
 
     async def collect(self, subjects: Sequence[Subject]) -> dict[tuple[str, str], Telemetry | NoData]:
         """Read."""
         self.asked.append([subject.name for subject in subjects])
-        answers = {subject.key: self.readings.get(subject.name, self.default) for subject in subjects}
+        default = self.default() if callable(self.default) else self.default
+        answers = {subject.key: self.readings.get(subject.name, default) for subject in subjects}
         for answer in answers.values():
             if isinstance(answer, Exception):
                 raise answer
         return {key: answer for key, answer in answers.items() if not isinstance(answer, Exception)}
+
+
+class FakePast:
+    """Prometheus's past: a rate as a function of time, which a test sets; faults and delays are data.
+
+    Parameters
+    ----------
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.rate_rps: Callable[[float], float] = lambda at_s: 12.5
+        """NaN is a gap."""
+        self.problem = ""
+        """Why nothing can be read."""
+        self.hold: asyncio.Event | None = None
+        """Long reads wait for it."""
+        self.reads: list[list[Want]] = []
+
+    async def read(self, wants: Sequence[Want], limit_s: float) -> dict[tuple[str, str], History | str]:
+        """Read."""
+        assert limit_s > 0
+        self.reads.append(list(wants))
+        if self.hold is not None and any(want.span_s > CATCH_UP_S for want in wants):
+            await self.hold.wait()
+        return {want.subject.key: self.problem or self._history(want) for want in wants}
+
+    def _history(self, want: Want) -> History:
+        end_s = aligned(self._clock(), want.step_s)
+        count = max(0, round((end_s - aligned(max(want.since_s, end_s - want.span_s), want.step_s)) / want.step_s))
+        at_s = [end_s - want.step_s * back for back in range(count - 1, -1, -1)]
+        rates = [self.rate_rps(each) for each in at_s]
+        known = {"isl_mean": [6144.0] * count, "osl_mean": [512.0] * count} if want.lengths else {}
+        return History.of(want.step_s, end_s, rates, window_s=want.window_s, **known)
 
 
 @dataclass
@@ -244,6 +285,7 @@ class World:
         )
         self.cluster = FakeCluster()
         self.source = FakeMetricsSource()
+        self.past = FakePast(lambda: self.now_s)
         self.server = FakeServer()
         self.verifier: VerifiesPlans | None = None
         self._uids = 0
@@ -256,11 +298,13 @@ class World:
         self.inventory = Inventory()
         self.index: dict[ResourceKey, list[dict[str, Any]]] = {}
         self.inventory.attach(self.index)
-        advisor = Advisor(last_value, self.verifier)
+        advisor = Advisor(self.verifier)
+        self.forecasts = Forecasts(self.past, PERIOD_S, lambda: self.now_s)
         self.worker = Worker(
             advisor=advisor,
             autoscaler=Autoscaler(advisor, Actuator(self.cluster, self.cluster, self.server)),
             targets=self.cluster,
+            forecasts=self.forecasts,
             publisher=Publisher(self.server, self.server, self.metrics, lambda: self.now_s),
             period_s=PERIOD_S,
             clock=lambda: self.now_s,
@@ -271,6 +315,7 @@ class World:
             preparer=Preparer(self.config, load_presets(None), lambda: self.now_s),
             worker=self.worker,
             collector=self.source,
+            forecasts=self.forecasts,
             targets=self.cluster,
             heartbeat=self.heartbeat,
             period_s=PERIOD_S,

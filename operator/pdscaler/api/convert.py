@@ -1,11 +1,13 @@
-"""From the custom resource to the core's values. May import only core and api."""
+"""From the custom resource to the values of the core and the forecast. May import only these and api."""
+
+from zlib import crc32
 
 from pdscaler.api.behavior import BehaviorSpec, ScalingRulesSpec
 from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.api.pool import PoolSpec
 from pdscaler.api.profile import DecodeProfileSpec, PrefillProfileSpec
 from pdscaler.api.slo import LatencyTargetSpec, SloSpec
-from pdscaler.api.spec import FallbackSpec, PDDeploymentSpec
+from pdscaler.api.spec import FallbackSpec, ForecastMethod, PDDeploymentSpec
 from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, Overhead, PrefillPoint, PrefillProfile
 from pdscaler.core.slo import LatencyTarget, Slo
@@ -18,6 +20,8 @@ from pdscaler.core.spec import (
     ScalingSpec,
     SizingSpec,
 )
+from pdscaler.forecast.method import Method
+from pdscaler.forecast.settings import FIT_EVERY_S, ForecastSettings
 
 
 def to_scaling_spec(resource: PDDeployment) -> ScalingSpec:
@@ -43,6 +47,32 @@ def to_sizing_spec(resource: PDDeployment) -> SizingSpec:
         model=spec.sizing.model,
         decode_derate=spec.sizing.decode_derate,
         routing=spec.routing.prefill,
+    )
+
+
+def to_forecast_settings(
+    resource: PDDeployment, evaluation_period_s: float, rate_window_s: float
+) -> ForecastSettings | None:
+    """Return how the load is forecast over the longer start-up and one period; None: the load seen now counts.
+
+    Parameters
+    ----------
+    resource
+        The PDDeployment.
+    evaluation_period_s
+        The evaluation period, seconds.
+    rate_window_s
+        Rates are averaged over so long, seconds.
+    """
+    spec = resource.spec
+    if spec.forecast.method is ForecastMethod.LAST_VALUE:
+        return None
+    name = f"{resource.metadata.namespace}/{resource.metadata.name}"
+    return ForecastSettings(
+        horizon_s=max(spec.prefill.startup_s, spec.decode.startup_s) + evaluation_period_s,
+        method=Method(spec.forecast.method.value),
+        rate_window_s=rate_window_s,
+        offset_s=float(crc32(name.encode()) % int(FIT_EVERY_S)),
     )
 
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pdscaler.api.base import Model, Replicas, Text, invalid, rule, rules
 from pdscaler.api.behavior import BehaviorSpec
@@ -11,7 +11,6 @@ from pdscaler.api.constraints import ConstraintsSpec
 from pdscaler.api.metrics import MetricsSpec
 from pdscaler.api.pool import DecodeSpec, PoolSpec, PrefillSpec
 from pdscaler.api.slo import SloSpec
-from pdscaler.api.unsupported import FORECASTS_AVAILABLE, UNSUPPORTED_FORECASTS, refuse_value, value_rules
 from pdscaler.core.choice import Bounds, Space, cheapest_pair
 from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import FallbackBehavior, Routing, SizingModel
@@ -51,11 +50,6 @@ def _quoted_off(value: object) -> object:
     return value
 
 
-def _built_forecast(value: ForecastMethod) -> ForecastMethod:
-    refuse_value(value.value, UNSUPPORTED_FORECASTS, FORECASTS_AVAILABLE)
-    return value
-
-
 class SizingModelSpec(Model):
     """How load becomes replicas."""
 
@@ -78,10 +72,9 @@ class RoutingSpec(Model):
 class ForecastSpec(Model):
     """How the load is forecast over the start-up time."""
 
-    method: Annotated[ForecastMethod, AfterValidator(_built_forecast)] = Field(
+    method: ForecastMethod = Field(
         default=ForecastMethod.AUTO,
-        description="Auto picks a method; " + FORECASTS_AVAILABLE + ".",
-        json_schema_extra=rules(*value_rules(UNSUPPORTED_FORECASTS, FORECASTS_AVAILABLE)),
+        description="Auto: the method that forecast best lately. LastValue: no forecast, the load seen now counts.",
     )
 
 

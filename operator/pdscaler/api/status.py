@@ -127,6 +127,22 @@ class WorkloadStatus(StatusModel):
     )
 
 
+class ForecastStatus(StatusModel):
+    """What load is expected from now to the horizon: the longer start-up and one period."""
+
+    method: Word | None = Field(default=None, description="What made it; of Auto the method it chose.")
+    horizon: Word | None = None
+    quantile: Figure = Field(default=None, description="Share of the peaks that stay below the rate.")
+    rate: Figure = Field(default=None, description="That quantile of the peak, requests per second.")
+    expected_rate: Figure = Field(default=None, description="Its median, requests per second.")
+    dispersion: Figure = Field(default=None, description="Index of dispersion of the arrivals; 1 is Poisson.")
+    input_tokens: LengthStatus | None = None
+    output_tokens: LengthStatus | None = None
+    fallback: Line | None = Field(default=None, description="Why it is not what was asked for.")
+    waiting: Line | None = Field(default=None, description="Why fewer replicas wait.")
+    reason: Line | None = Field(default=None, description="How it came about.")
+
+
 class EngineLoad(StatusModel):
     """What the engines of one pool report."""
 
@@ -176,6 +192,9 @@ class DecisionStatus(StatusModel):
     prefill: StepStatus | None = None
     decode: StepStatus | None = None
     arrival_rate: Figure = None
+    expected_rate: Figure = None
+    expected_by: Time | None = None
+    expected_from: Word | None = None
     input_tokens: Figure = None
     output_tokens: Figure = None
 
@@ -237,6 +256,7 @@ class PDDeploymentStatus(StatusModel):
     prefill: PoolStatus | None = None
     decode: PoolStatus | None = None
     workload: WorkloadStatus | None = None
+    forecast: ForecastStatus | None = None
     observed: ObservedStatus | None = None
     prediction: PredictionStatus | None = None
     limited_by: Words = ()

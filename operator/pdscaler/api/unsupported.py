@@ -7,9 +7,7 @@ accepts them, so that the answer is "not supported yet" and what to use instead,
 from pdscaler.api.base import Rule, not_yet, rule
 
 UNSUPPORTED_ENGINES = ("SGLang", "Dynamo")
-UNSUPPORTED_FORECASTS = ("HoltWinters", "Seasonal", "ARIMA")
 ENGINES_AVAILABLE = "available: VLLM, LLMD, or a preset that the administrator defined"
-FORECASTS_AVAILABLE = "available: Auto, LastValue"
 PREFILL_PROFILES_AVAILABLE = "write maxThroughput or points here"
 DECODE_PROFILES_AVAILABLE = "write points here"
 

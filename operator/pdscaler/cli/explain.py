@@ -1,7 +1,7 @@
 """``pdscaler explain``: why these replicas, in plain words, from the status. May import click, rich, api and cli."""
 
 import time
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ from rich.text import Text
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import DecisionStatus, StepStatus
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names
+from pdscaler.cli.forecastwords import decision_expected_words, expected_words, forecast_facts
 from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.live import console, trouble_lines
 from pdscaler.cli.output import emit, output_option
@@ -60,11 +61,11 @@ def explanation(view: View, now_s: float, zone: tzinfo | None = None) -> Rendera
         Time zone of the clock times; None: this machine's.
     """
     lines: list[RenderableType] = [Text(f"{view.namespace}/{view.name}: {now_words(view)}", style="bold")]
-    lines += [_line(label, text) for label, text in present_facts(view)]
+    lines += [_line(label, text) for label, text in present_facts(view, zone)]
     for decision in view.status.decisions:
         lines.append(Text())
         lines.append(Text(f"{clock_time(decision.time, zone, now_s)}  {decision_words(decision)}"))
-        lines += [_line(label, text) for label, text in decision_facts(decision)]
+        lines += [_line(label, text) for label, text in decision_facts(decision, zone)]
     if view.seen and not view.status.decisions:
         lines += [Text(), Text("nothing has been changed yet")]
     return Group(*lines)
@@ -79,7 +80,7 @@ def explanation_document(view: View) -> dict[str, Any]:
         "state": view.state,
         "now": {
             "summary": now_words(view),
-            "facts": [{"about": label, "text": text} for label, text in present_facts(view)],
+            "facts": [{"about": label, "text": text} for label, text in present_facts(view, UTC)],
         },
         "decisions": [
             {
@@ -106,12 +107,13 @@ def now_words(view: View) -> str:
     return f"{', '.join(said)} ({', '.join(word for word in (view.mode, view.state, view.paused_words) if word)})"
 
 
-def present_facts(view: View) -> list[tuple[str, str]]:
+def present_facts(view: View, zone: tzinfo | None = None) -> list[tuple[str, str]]:
     """Return what the present replicas follow from, as (label, sentence)."""
     facts = [("condition", line) for line in trouble_lines(view)]
     if not view.seen:
         return facts
-    facts.append(("load", _load(view)))
+    facts.append(("load", _load(view, zone)))
+    facts += [("forecast", text) for text in forecast_facts(view.status.forecast)]
     facts += [("needs", text) for text in (_needs(view, pool) for pool in Pool) if text]
     facts += [("latency", text) for text in (_latency(view, pool) for pool in Pool) if text]
     if view.spec is not None:
@@ -138,12 +140,14 @@ def decision_words(decision: DecisionStatus) -> str:
     return ", ".join(said) or "nothing changed"
 
 
-def decision_facts(decision: DecisionStatus) -> list[tuple[str, str]]:
+def decision_facts(decision: DecisionStatus, zone: tzinfo | None = None) -> list[tuple[str, str]]:
     """Return what a decision went by, as (label, sentence)."""
     facts = []
     if decision.arrival_rate is not None:
         lengths = f"; {_whole(decision.input_tokens)} in, {_whole(decision.output_tokens)} out"
-        facts.append(("load", f"{format_number(decision.arrival_rate)} requests/s{lengths}"))
+        soon = decision_expected_words(decision, zone)
+        now = f"{format_number(decision.arrival_rate)} requests/s"
+        facts.append(("load", f"{now} now, {soon}{lengths}" if soon else f"{now}{lengths}"))
     facts += [
         (pool, step.reason)
         for pool, step in (("prefill", decision.prefill), ("decode", decision.decode))
@@ -172,11 +176,13 @@ def allowed_words(spec: PDDeploymentSpec, gpus: str = UNKNOWN) -> str:
     return ", ".join(said)
 
 
-def _load(view: View) -> str:
+def _load(view: View, zone: tzinfo | None) -> str:
     workload = view.status.workload
     if workload is None or workload.arrival_rate is None:
         return "unknown"
     said = f"{format_number(workload.arrival_rate)} requests/s"
+    soon = expected_words(view.status, zone)
+    said += f" now, {soon}" if soon else ""
     for name, length in (("in", workload.input_tokens), ("out", workload.output_tokens)):
         if length is not None and length.mean is not None:
             said += f"; {_whole(length.mean)} {name}"

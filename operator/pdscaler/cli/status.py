@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pdscaler.api.status import EngineLoad
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names, list_all
+from pdscaler.cli.forecastwords import expected_words, forecast_facts
 from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.live import console, load_words, pool_table, title, trouble_lines
 from pdscaler.cli.output import aligned, emit, output_option
@@ -137,6 +138,8 @@ def _workload_facts(view: View, now_s: float) -> list[tuple[str, str]]:
     window = f"over {workload.window}" if workload.window else ""
     at = f"at {clock_time(workload.observed_at, None, now_s)}" if workload.observed_at else ""
     facts = [("load", said), ("", " ".join(part for part in (source, window, at) if part))]
+    expected = [*filter(None, [expected_words(view.status)]), *forecast_facts(view.status.forecast)]
+    facts += [("forecast" if index == 0 else "", text) for index, text in enumerate(expected)]
     if workload.alternatives:
         facts.append(
             ("metrics", ", ".join(f"{query}: {name}" for query, name in sorted(workload.alternatives.items())))

@@ -26,6 +26,7 @@ from pdscaler.controller import logs
 from pdscaler.controller.apply import Actuator
 from pdscaler.controller.context import Context
 from pdscaler.controller.evaluate import Advisor, Autoscaler
+from pdscaler.controller.forecasts import Forecasts
 from pdscaler.controller.handlers import build_registry
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
@@ -36,8 +37,8 @@ from pdscaler.controller.servers import Heartbeat, Servers
 from pdscaler.controller.verifier import Verifier
 from pdscaler.controller.worker import Worker
 from pdscaler.errors import PdscalerError
-from pdscaler.forecast.last_value import last_value
 from pdscaler.telemetry.collector import DEADLINE_S, Collector
+from pdscaler.telemetry.past import PastReader
 from pdscaler.telemetry.presets import Preset, load_presets
 
 _logger = logging.getLogger(__name__)
@@ -128,13 +129,19 @@ class Application:
         verifier = Verifier(clock) if config.verify_plans else None
         if verifier is not None:
             followers.callback(verifier.close)
-        advisor = Advisor(last_value, verifier)
+        past = PastReader(presets)
+        followers.callback(past.close)
+        patience_s = min(DEADLINE_S, config.evaluation_period_s)
+        forecasts = Forecasts(past, config.evaluation_period_s, clock, patience_s)
+        followers.push_async_callback(forecasts.close)
+        advisor = Advisor(verifier)
         autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), PDDeployments(connection)))
         publisher = Publisher(StatusWriter(connection), EventWriter(connection, COMPONENT, clock), self._metrics, clock)
         worker = Worker(
             advisor=advisor,
             autoscaler=autoscaler,
             targets=cache,
+            forecasts=forecasts,
             publisher=publisher,
             period_s=config.evaluation_period_s,
             clock=clock,
@@ -144,6 +151,7 @@ class Application:
             preparer=preparer,
             worker=worker,
             collector=collector,
+            forecasts=forecasts,
             targets=cache,
             heartbeat=self._heartbeat,
             period_s=config.evaluation_period_s,

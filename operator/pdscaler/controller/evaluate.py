@@ -8,11 +8,12 @@ from typing import Protocol
 
 from pdscaler.controller.apply import Actuator, Applied
 from pdscaler.controller.evaluation import TargetConflict
+from pdscaler.controller.expectation import PRESENT, Expectation
 from pdscaler.controller.memory import settle
 from pdscaler.controller.prepare import Prepared
 from pdscaler.controller.verifier import VerifiesPlans
 from pdscaler.core.decision import Decision, PlanInputs, PlanState
-from pdscaler.core.plan import Forecaster, plan
+from pdscaler.core.plan import plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Case:
         The time, seconds since the epoch.
     conflict
         Somebody else who holds one of the targets; None where nobody does.
+    expectation
+        What load to size for.
     """
 
     prepared: Prepared
@@ -38,6 +41,7 @@ class Case:
     state: PlanState
     now_s: float
     conflict: TargetConflict | None
+    expectation: Expectation = PRESENT
 
 
 class Evaluates(Protocol):
@@ -52,25 +56,23 @@ class Advisor:
 
     Parameters
     ----------
-    forecaster
-        Expects the load of a few minutes ahead.
     verifier
         Knows what simulation found, and has changes verified; None: the analytic answers count.
     """
 
-    def __init__(self, forecaster: Forecaster, verifier: VerifiesPlans | None = None) -> None:
-        self._forecaster = forecaster
+    def __init__(self, verifier: VerifiesPlans | None = None) -> None:
         self._verifier = verifier
 
     def decide(self, case: Case, inputs: PlanInputs, state: PlanState) -> Decision:
         """Plan a case, with newer inputs where something was read since; fewer replicas may wait to be verified."""
-        spec = case.prepared.spec
+        spec, forecaster = case.prepared.spec, case.expectation.forecaster
+        inputs = replace(inputs, unforeseen=case.expectation.unforeseen)
         if self._verifier is None:
-            return plan(spec, inputs, state, case.now_s, self._forecaster)
-        decision = plan(spec, inputs, state, case.now_s, self._forecaster, corrector=self._verifier.correction)
+            return plan(spec, inputs, state, case.now_s, forecaster)
+        decision = plan(spec, inputs, state, case.now_s, forecaster, corrector=self._verifier.correction)
         if self._verifier.hold(case.prepared.key, spec.sizing, decision):
             inputs = replace(inputs, verifying=True)
-            decision = plan(spec, inputs, state, case.now_s, self._forecaster, corrector=self._verifier.correction)
+            decision = plan(spec, inputs, state, case.now_s, forecaster, corrector=self._verifier.correction)
         return decision
 
     async def evaluate(self, case: Case) -> Applied:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pdscaler.cluster.targets import TargetRef
+from pdscaler.controller.expectation import PRESENT, Expectation
 from pdscaler.core.decision import Decision, Outcome, Paused, PlanState, PoolState, TargetUnknown
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec
@@ -115,6 +116,8 @@ class Evaluation:
         How long each pool's replicas have been kept from becoming ready, seconds; 0 where they are not.
     period_s
         The evaluation period, seconds, for messages.
+    expectation
+        What load it went by.
     """
 
     key: ResourceKey
@@ -132,6 +135,7 @@ class Evaluation:
     retry_s: float | None
     troubled_for_s: PerPool[float]
     period_s: float
+    expectation: Expectation = PRESENT
 
     @property
     def at_s(self) -> float:

@@ -14,6 +14,7 @@ from typing import Protocol
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.claims import conflicts
 from pdscaler.controller.evaluation import Rejection, ResourceKey, SupersededError
+from pdscaler.controller.forecasts import Seen
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.prepare import Document, Prepared, Preparer
 from pdscaler.controller.servers import Heartbeat
@@ -44,6 +45,13 @@ class Collects(Protocol):
         """Read the metrics."""
 
 
+class Foresees(Protocol):
+    """Keeps the forecasts."""
+
+    async def update(self, seen: Sequence[Seen]) -> None:
+        """Bring some of them up to date."""
+
+
 class Follows(Protocol):
     """Follows targets and their pods."""
 
@@ -67,6 +75,8 @@ class EvaluationLoop:
         Evaluates one resource and publishes the outcome.
     collector
         Reads the metrics.
+    forecasts
+        Told of every reading.
     targets
         Follows the targets.
     heartbeat
@@ -84,6 +94,7 @@ class EvaluationLoop:
         preparer: Preparer,
         worker: Worker,
         collector: Collects,
+        forecasts: Foresees,
         targets: Follows,
         heartbeat: Heartbeat,
         period_s: float,
@@ -93,6 +104,7 @@ class EvaluationLoop:
         self._preparer = preparer
         self._worker = worker
         self._collector = collector
+        self._forecasts = forecasts
         self._targets = targets
         self._heartbeat = heartbeat
         self._period_s = period_s
@@ -200,13 +212,15 @@ class EvaluationLoop:
         now_s = self._clock()
         subjects = {resource.key: self._worker.subject(resource, now_s) for resource in resources}
         asked = [subject for key, subject in subjects.items() if fresh or not self._is_fresh(key, subject, now_s)]
-        if not asked:
-            return
-        snapshot = await self._collector.collect(asked)
-        read_at_s = self._clock()
-        for subject in asked:
-            key = ResourceKey(*subject.key)
-            self._readings[key] = Reading(subject, snapshot[subject.key], read_at_s)
+        if asked:
+            snapshot = await self._collector.collect(asked)
+            read_at_s = self._clock()
+            for subject in asked:
+                key = ResourceKey(*subject.key)
+                self._readings[key] = Reading(subject, snapshot[subject.key], read_at_s)
+        await self._forecasts.update(
+            [Seen(each, subjects[each.key], self._readings[each.key].telemetry) for each in resources]
+        )
 
     def _is_fresh(self, key: ResourceKey, subject: Subject, now_s: float) -> bool:
         known = self._readings.get(key)

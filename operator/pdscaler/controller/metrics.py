@@ -11,8 +11,10 @@ from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, Statistic
 from pdscaler.core.workload import NoData, NoDataReason
+from pdscaler.forecast import Forecast
 
 _KINDS = ("current", "recommended", "desired")
+_FORECASTS = ("expected", "quantile")
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -46,6 +48,17 @@ class Metrics:
             "pdscaler_slo_attainable",
             "1 where an allowed number of replicas meets the objectives, else 0.",
             resource,
+            registry=self.registry,
+        )
+        self._forecast = Gauge(
+            "pdscaler_forecast_requests_per_second",
+            "Highest load expected within the horizon: its median (expected) and the quantile that is sized for.",
+            (*resource, "kind"),
+            registry=self.registry,
+        )
+        self._fallbacks = Counter(
+            "pdscaler_forecast_fallbacks",
+            "Evaluations that went by the last value because the forecast asked for was missing or failed.",
             registry=self.registry,
         )
         self._evaluations = Counter(
@@ -89,6 +102,11 @@ class Metrics:
         self._evaluations.labels(outcome.outcome.value).inc()
         if isinstance(decision.telemetry, NoData):
             self._failures.labels(decision.telemetry.reason.value).inc()
+        elif outcome.expectation.fallback:
+            self._fallbacks.inc()
+        expected = outcome.expectation.forecast
+        for kind, rate in zip(_FORECASTS, (None, None) if expected is None else _rates(expected), strict=True):
+            _show(self._forecast, (*outcome.key, kind), rate)
         for write in outcome.writes:
             self._writes.labels(write.pool.value, write.result.value).inc()
         for pool, counts in decision.pools.items():
@@ -113,11 +131,17 @@ class Metrics:
         for statistic in Statistic:
             _show(self._ttft, (*key, statistic.value), None)
             _show(self._tpot, (*key, statistic.value), None)
+        for kind in _FORECASTS:
+            _show(self._forecast, (*key, kind), None)
         _show(self._attainable, tuple(key), None)
 
     def exposition(self) -> bytes:
         """Return all samples in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _rates(expected: Forecast) -> tuple[float | None, float | None]:
+    return expected.expected_rps, expected.rate_rps
 
 
 def _show(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:

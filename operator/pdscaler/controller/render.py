@@ -9,6 +9,7 @@ from pdscaler.api.status import (
     MAX_DECISIONS,
     DecisionStatus,
     EngineLoad,
+    ForecastStatus,
     LatencyStatus,
     LengthStatus,
     ObservedStatus,
@@ -22,12 +23,13 @@ from pdscaler.api.status import (
 from pdscaler.controller import memory
 from pdscaler.controller.conditions import ConditionType, Verdict, carry, verdicts
 from pdscaler.controller.evaluation import Evaluation, Rejection
+from pdscaler.controller.expectation import PRESENT
 from pdscaler.controller.summary import DASH, limits, summarize
 from pdscaler.controller.times import rfc3339
 from pdscaler.core.decision import PoolDecision
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget
-from pdscaler.core.workload import LengthStats, PoolLoad, Telemetry
+from pdscaler.core.workload import LengthStats, NoData, PoolLoad, Telemetry
 from pdscaler.units import format_duration, format_need, format_number
 
 
@@ -60,6 +62,7 @@ def render(outcome: Evaluation | Rejection, previous: PDDeploymentStatus) -> PDD
         prefill=_pool(outcome, Pool.PREFILL),
         decode=_pool(outcome, Pool.DECODE),
         workload=_workload(telemetry) if isinstance(telemetry, Telemetry) else None,
+        forecast=_forecast(outcome),
         observed=_observed(outcome, telemetry) if isinstance(telemetry, Telemetry) else None,
         prediction=_prediction(outcome),
         limited_by=limits(outcome),
@@ -136,6 +139,29 @@ def _lengths(lengths: LengthStats | None) -> LengthStatus | None:
     return None if lengths is None else LengthStatus(mean=rounded(lengths.mean_tokens), scv=rounded(lengths.scv))
 
 
+def _forecast(evaluation: Evaluation) -> ForecastStatus | None:
+    """Render the forecast; what is sized for the load seen now, and waits for nothing, has none."""
+    expectation, found = evaluation.expectation, evaluation.expectation.forecast
+    if isinstance(evaluation.decision.telemetry, NoData) or expectation == PRESENT:
+        return None
+    fallback, waiting = expectation.fallback or None, expectation.unforeseen or None
+    if found is None:
+        return ForecastStatus(fallback=fallback, waiting=waiting)
+    return ForecastStatus(
+        method=found.method.value,
+        horizon=format_duration(found.horizon_s),
+        quantile=rounded(found.quantile),
+        rate=rounded(found.rate_rps),
+        expected_rate=rounded(found.expected_rps),
+        dispersion=rounded(found.dispersion),
+        input_tokens=_lengths(found.isl),
+        output_tokens=_lengths(found.osl),
+        fallback=fallback,
+        waiting=waiting,
+        reason=found.reason or None,
+    )
+
+
 def _observed(evaluation: Evaluation, telemetry: Telemetry) -> ObservedStatus:
     slo = evaluation.spec.sizing.slo
     return ObservedStatus(
@@ -191,8 +217,12 @@ def _decisions(evaluation: Evaluation, previous: PDDeploymentStatus) -> tuple[De
         return previous.decisions
     telemetry = evaluation.decision.telemetry
     workload = telemetry.workload if isinstance(telemetry, Telemetry) else None
+    expected = evaluation.expectation.forecast
     newest = DecisionStatus(
         time=rfc3339(evaluation.at_s),
+        expected_rate=None if expected is None else rounded(expected.rate_rps),
+        expected_by=None if expected is None else rfc3339(expected.at_s + expected.horizon_s),
+        expected_from=None if expected is None else f"P{expected.quantile * 100:g}, {expected.method}",
         prefill=steps.get(Pool.PREFILL),
         decode=steps.get(Pool.DECODE),
         arrival_rate=None if workload is None else rounded(workload.arrival_rate_rps),

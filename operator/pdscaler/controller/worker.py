@@ -10,6 +10,7 @@ from pdscaler.controller.apply import Applied
 from pdscaler.controller.book import Book, Entry
 from pdscaler.controller.evaluate import Advisor, Autoscaler, Case
 from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey, TargetConflict, broken
+from pdscaler.controller.expectation import Expectation
 from pdscaler.controller.prepare import Document, Prepared, fingerprint_of, key_of
 from pdscaler.controller.publish import Publisher
 from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
@@ -26,6 +27,16 @@ class KnowsTargets(Protocol):
 
     def pod_names(self, ref: TargetRef, since_s: float) -> frozenset[str]:
         """Return the names of its pods, those gone since then included."""
+
+
+class ExpectsLoad(Protocol):
+    """Says what load the PDDeployments have to expect."""
+
+    def expectation(self, prepared: Prepared) -> Expectation:
+        """Return what one has to expect from now on."""
+
+    def forget(self, key: ResourceKey) -> None:
+        """Forget one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,8 @@ class Worker:
         Evaluates what is Auto.
     targets
         Knows the targets.
+    forecasts
+        Knows the load to expect.
     publisher
         Publishes the outcomes.
     period_s
@@ -88,6 +101,7 @@ class Worker:
         advisor: Advisor,
         autoscaler: Autoscaler,
         targets: KnowsTargets,
+        forecasts: ExpectsLoad,
         publisher: Publisher,
         period_s: float,
         clock: Callable[[], float],
@@ -96,6 +110,7 @@ class Worker:
         self._advisor = advisor
         self._autoscaler = autoscaler
         self._targets = targets
+        self._forecasts = forecasts
         self._publisher = publisher
         self._period_s = period_s
         self._clock = clock
@@ -111,6 +126,7 @@ class Worker:
         """Forget a resource that is gone, its metrics included."""
         self._book.forget(key)
         self._last_reading_s.pop(key, None)
+        self._forecasts.forget(key)
         self._publisher.forget(key)
 
     def subject(self, prepared: Prepared, now_s: float) -> Subject:
@@ -165,11 +181,11 @@ class Worker:
         seen = prepared.targets.map(self._targets.target)
         state = self._count_once(entry.key, entry.starting_state(seen, now_s), reading)
         inputs = PlanInputs(telemetry=_still_good(reading, now_s), targets=seen, paused=prepared.paused)
-        case = Case(prepared, inputs, state, now_s, conflict)
+        case = Case(prepared, inputs, state, now_s, conflict, self._forecasts.expectation(prepared))
         path = self._advisor if prepared.recommend_only else self._autoscaler
         applied = await path.evaluate(case)
         entry.state = applied.state
-        evaluation = self._outcome(entry, prepared, conflict, applied)
+        evaluation = self._outcome(entry, case, applied)
         failed = bool(evaluation.failed_writes)
         return replace(evaluation, retry_s=entry.retry_s(failed, self._period_s))
 
@@ -181,10 +197,8 @@ class Worker:
             return replace(state, telemetry_failures=max(0, state.telemetry_failures - 1))
         return state
 
-    def _outcome(
-        self, entry: Entry, prepared: Prepared, conflict: TargetConflict | None, applied: Applied
-    ) -> Evaluation:
-        seen = applied.inputs.targets
+    def _outcome(self, entry: Entry, case: Case, applied: Applied) -> Evaluation:
+        prepared, seen = case.prepared, applied.inputs.targets
         return Evaluation(
             key=prepared.key,
             generation=prepared.fingerprint.generation,
@@ -196,11 +210,12 @@ class Worker:
             seen=seen,
             decision=applied.decision,
             writes=applied.writes,
-            conflict=conflict,
+            conflict=case.conflict,
             state=applied.state,
             retry_s=None,
             troubled_for_s=entry.troubled_for_s(seen, applied.decision.at_s),
             period_s=self._period_s,
+            expectation=case.expectation,
         )
 
 

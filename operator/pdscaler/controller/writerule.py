@@ -15,7 +15,7 @@ FIGURES_INTERVAL_S = 60.0
 FIGURES_CHANGE = 0.1
 """Relative change of a figure that is worth a write (DESIGN 3.6)."""
 
-_FIGURE_BLOCKS = ("workload", "observed", "prediction", "prefill", "decode")
+_FIGURE_BLOCKS = ("workload", "forecast", "observed", "prediction", "prefill", "decode")
 _POOL_DECISION = ("current", "ready", "desired", "limitedBy")
 _NOT_FIGURES = frozenset({"current", "ready", "desired"})
 

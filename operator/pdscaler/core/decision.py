@@ -46,6 +46,7 @@ class Limit(StrEnum):
     NO_DATA = "NoData"
     FALLBACK = "Fallback"
     VERIFICATION = "Verification"
+    FORECAST = "ForecastUnavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +252,15 @@ class PlanInputs:
         Pause annotations.
     verifying
         Whether the plan is being verified by simulation: fewer replicas wait for that, more do not.
+    unforeseen
+        Why the load ahead cannot be told, in a few words: fewer replicas wait until it can. Empty where it can.
     """
 
     telemetry: Telemetry | NoData
     targets: PerPool[PoolState | TargetUnknown]
     paused: Paused = Paused()
     verifying: bool = False
+    unforeseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,14 @@ class Freeze:
         return self.no_up if wanted > self.current else self.no_down
 
 
-def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int, *, verifying: bool = False) -> Freeze:
+def freeze(
+    target: PoolState | TargetUnknown,
+    paused: Paused,
+    min_replicas: int,
+    *,
+    verifying: bool = False,
+    unforeseen: str = "",
+) -> Freeze:
     """Return what a pool may do, given the state of its target.
 
     Parameters
@@ -54,6 +61,8 @@ def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int,
         The pool's lower bound.
     verifying
         Whether fewer replicas are being verified by simulation: they wait for it, more never do.
+    unforeseen
+        Why the load ahead cannot be told; empty where it can. Unknown load is no less load.
 
     Notes
     -----
@@ -72,6 +81,8 @@ def freeze(target: PoolState | TargetUnknown, paused: Paused, min_replicas: int,
         no_down.append(Block(Limit.PAUSED, "scale-down is paused by annotation"))
     if verifying:
         no_down.append(Block(Limit.VERIFICATION, "fewer are being verified by simulation"))
+    if unforeseen:
+        no_down.append(Block(Limit.FORECAST, f"no fewer while the load ahead is unknown ({unforeseen})"))
     if target.trouble in (Trouble.UNSCHEDULABLE, Trouble.QUOTA_EXCEEDED):
         no_up.append(Block(Limit.CAPACITY_PENDING, f"{_count(target.pending_replicas)} pending ({target.trouble})"))
     elif target.trouble is not None:

@@ -29,6 +29,7 @@ class Situation:
                     inputs.paused,
                     spec.sizing.limits[pool].min_replicas,
                     verifying=inputs.verifying,
+                    unforeseen=inputs.unforeseen,
                 )
                 for pool in Pool
             )

@@ -261,3 +261,31 @@ def test_a_missing_kubeconfig_or_context_is_named(tmp_path: Path) -> None:
         require_cluster(str(file), "prod", {})
     with pytest.raises(InvalidInputError, match="no cluster to ask: no kubeconfig at"):
         require_cluster(None, None, {"KUBECONFIG": str(tmp_path / "missing")})
+
+
+def test_explain_and_status_say_what_load_is_expected_by_when() -> None:
+    lines = text_of(explanation(view_of(pddeployment_document()), NOW_S, UTC), width=200).splitlines()
+    assert (
+        "  load      12.5 requests/s now, 13.4 expected by 12:05 (P98 of the forecast, HoltWinters); "
+        "6140 in (scv 0.9); 512 out (scv 0.6), over 3m, counted by FrontDoor"
+    ) in lines
+    assert "  forecast  13.4 requests/s hold 98 % of the peaks of the next 195 s by HoltWinters" in lines
+    decided = lines[lines.index("12:02:15  prefill 3 → 4, decode stays 4") + 1]
+    expected = "13.4 expected by 12:05 (P98 of the forecast, HoltWinters)"
+    assert decided == f"  load      12.5 requests/s now, {expected}; 6140 in, 512 out"
+    facts = explanation_document(view_of(pddeployment_document()))["now"]["facts"]
+    assert any("13.4 expected by 12:05" in fact["text"] for fact in facts)
+    shown = text_of(details(view_of(pddeployment_document()), NOW_S), width=200)
+    assert "(P98 of the forecast, HoltWinters)" in shown
+
+
+def test_a_forecast_that_is_missing_says_why_and_what_waits() -> None:
+    failed = {"fallback": "the forecast failed (ValueError)", "waiting": "40% of the last 5m are known"}
+    shown = text_of(explanation(view_of(pddeployment_document(forecast=failed)), NOW_S, UTC))
+    assert "  load      12.5 requests/s; 6140 in" in shown
+    assert "  forecast  not the forecast that was asked for: the forecast failed (ValueError)" in shown
+    assert "  forecast  fewer replicas wait: 40% of the last 5m are known" in shown
+    odd = {"rate": 13.4, "horizon": "soon"}
+    assert "12.5 requests/s now, 13.4 expected (forecast); 6140 in" in text_of(
+        explanation(view_of(pddeployment_document(forecast=odd)), NOW_S, UTC)
+    )

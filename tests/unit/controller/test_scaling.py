@@ -220,7 +220,7 @@ def test_what_is_recommend_only_holds_no_writer() -> None:
     held = [getattr(world.worker._advisor, name) for name in vars(world.worker._advisor)]
     assert not any(hasattr(part, "write") or isinstance(part, Actuator) for part in held)
     assert not isinstance(world.worker._advisor, Autoscaler)
-    assert Advisor.__init__.__annotations__.keys() == {"forecaster", "verifier", "return"}
+    assert Advisor.__init__.__annotations__.keys() == {"verifier", "return"}
 
 
 async def test_a_pause_by_annotation_holds_and_is_lifted_at_once() -> None:
