@@ -3,6 +3,8 @@
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,15 +12,15 @@ from pdscaler.api.convert import to_forecast_settings
 from pdscaler.api.parse import parse_pddeployment
 from pdscaler.controller import forecasts
 from pdscaler.controller.past import gate_s, rate_window_s
-from pdscaler.core.workload import LengthStats, Telemetry
+from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.forecast import Method
 from support.world import PERIOD_S, START_S, World, load, ready_world, resource
 
-AUTO = {"forecast": {"method": "Auto"}}
+AUTO: dict[str, Any] = {"forecast": {"method": "Auto"}}
 HOUR_S = 3600.0
 
 
-def world_of(rate_rps: Callable[[float], float], prefill: int = 4, decode: int = 4, **spec: object) -> World:
+def world_of(rate_rps: Callable[[float], float], prefill: int = 4, decode: int = 4, **spec: Any) -> World:
     """Return a world whose load, past and present, is a function of time."""
     world = ready_world(prefill, decode, **{**AUTO, **spec})
     world.past.rate_rps = rate_rps
@@ -212,16 +214,11 @@ async def test_a_changed_spec_keeps_its_history() -> None:
 async def test_the_spread_of_lengths_is_that_of_the_readings() -> None:
     world = world_of(steady)
     reading = load(12.5)
-    workload = reading.workload
-    spread = type(workload)(12.5, LengthStats(6144.0, 0.9), LengthStats(512.0, 0.6))
-    world.source.default = Telemetry(**{**_fields(reading), "workload": spread})
+    spread = WorkloadStats(12.5, LengthStats(6144.0, 0.9), LengthStats(512.0, 0.6))
+    world.source.default = replace(reading, workload=spread)
     await world.step()
     assert world.status()["forecast"]["inputTokens"]["scv"] == pytest.approx(0.9, rel=0.01)
     assert world.status()["forecast"]["outputTokens"]["scv"] == pytest.approx(0.6, rel=0.01)
-
-
-def _fields(reading: Telemetry) -> dict[str, object]:
-    return {name: getattr(reading, name) for name in Telemetry.__slots__}
 
 
 @pytest.mark.parametrize(

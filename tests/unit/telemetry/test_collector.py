@@ -12,7 +12,7 @@ from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.telemetry.collector import Collector
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.presets import load_presets
-from pdscaler.telemetry.reader import ReadError, Sample
+from pdscaler.telemetry.reader import ReadError, Sample, Series
 from support.subjects import subject
 
 PRESETS = load_presets(None)
@@ -56,6 +56,9 @@ class BookReader:
         assert at_s == 1000.0
         assert timeout_s > 0
         return self._book.take(text)
+
+    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
+        raise AssertionError("the present is asked at one time")
 
     def close(self) -> None:
         self._book.closed += 1
