@@ -57,6 +57,7 @@ def decided(document: Document) -> dict[str, Any]:
         },
         "state": (document.get("summary") or {}).get("state"),
         "limitedBy": document.get("limitedBy"),
+        "forecast": [name in (document.get("forecast") or {}) for name in ("fallback", "waiting")],
         "decisions": [entry.get("time") for entry in document.get("decisions", ())],
         "pools": {
             pool: {name: (document.get(pool) or {}).get(name) for name in _POOL_DECISION}

@@ -40,7 +40,8 @@ def test_a_restart_reads_the_history_back_and_changes_nothing(stage: Stage) -> N
     stage.stop_operators()
     stage.start_operator()
     stage.never("the restart changed replicas", lambda: stage.replicas() != settled, seconds=8)
-    assert forecast_of(stage) is not None
+    wait_for("the forecast of the new process", lambda: forecast_of(stage), 30.0)
+    assert stage.replicas() == settled
     log = stage.operators[-1].log.read_text(encoding="utf-8")
     assert "could not be read" not in log
     assert "Traceback" not in log
