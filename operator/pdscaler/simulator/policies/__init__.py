@@ -26,7 +26,7 @@ class Entry:
 
 
 POLICIES: Final[Mapping[str, Entry]] = {
-    "pdscaler": Entry(Ours, "the plan of the operator"),
+    "pdscaler": Entry(lambda setting: Ours(setting, LearnedExpectation), "the plan of the operator, by its forecast"),
     "static": Entry(Static, "the initial replicas, for ever"),
     "last-minute": Entry(LastMinute, "the last minute's rate over the profile's throughput at 70 %, held for 30 min"),
 }
