@@ -24,6 +24,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.PODS_FAILING: "its pods fail to start: no more are ordered",
     Limit.NO_DATA: "no metrics to go by, so it holds; see MetricsAvailable",
     Limit.FALLBACK: "the metrics failed for long: the fallback decides until a full fresh window has passed",
+    Limit.SLO_MISSED: "its target is missed although the model says that all is well: a step more",
     Limit.VERIFICATION: "fewer replicas wait until a simulation has verified them, for two evaluations at most",
     Limit.FORECAST: "fewer replicas wait until the load ahead can be forecast; see its reason",
 }

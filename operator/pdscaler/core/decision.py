@@ -47,6 +47,7 @@ class Limit(StrEnum):
     FALLBACK = "Fallback"
     VERIFICATION = "Verification"
     FORECAST = "ForecastUnavailable"
+    SLO_MISSED = "SLOMissed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pdscaler.core.behavior import fade, limit_rate, seed, stabilize, within_tolerance
 from pdscaler.core.decision import Limit, PoolMemory, PoolSizing, Recommendation, ScaleEvent
 from pdscaler.core.freeze import Block, Freeze
+from pdscaler.core.pressure import step_up
 from pdscaler.core.spec import PoolLimits
 
 
@@ -41,7 +42,14 @@ def untouched(freeze: Freeze, memory: PoolMemory, limits: tuple[Limit, ...] = ()
 
 
 def planned_move(
-    answer: PoolSizing, freeze: Freeze, memory: PoolMemory, limits: PoolLimits, now_s: float, *, recovering: bool
+    answer: PoolSizing,
+    freeze: Freeze,
+    memory: PoolMemory,
+    limits: PoolLimits,
+    now_s: float,
+    *,
+    recovering: bool,
+    missing: bool = False,
 ) -> Move:
     """Return what a pool may be ordered, given what sizing chose for it.
 
@@ -51,6 +59,9 @@ def planned_move(
         The sizing of the pool.
     recovering
         Telemetry is back after a fallback, and a full fresh window has not passed: no scale-down yet.
+    missing
+        The target is missed with replicas that suffice by the model: a step more than it says, and no further, so that
+        a model that is wrong, or a target missed for another reason, never runs away.
     """
     if freeze.untouchable is not None or freeze.current is None:
         return untouched(freeze, fade(memory, limits.behavior, now_s), answer.limited_by)
@@ -62,6 +73,9 @@ def planned_move(
     if within_tolerance(behavior, current, wanted, answer.required if exact else float(wanted)):
         wanted = current
         applied.append(Limit.TOLERANCE)
+    if missing and math.isfinite(answer.required) and wanted < step_up(answer.recommended):
+        wanted = step_up(answer.recommended)
+        applied.append(Limit.SLO_MISSED)
     desired = wanted
     for step in (stabilize, limit_rate):
         result = step(memory, behavior, current, desired, now_s)

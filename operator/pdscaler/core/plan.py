@@ -16,6 +16,7 @@ from pdscaler.core.decision import (
     PlanInputs,
     PlanState,
     PoolDecision,
+    PoolSizing,
     Prediction,
     SizingResult,
 )
@@ -23,12 +24,13 @@ from pdscaler.core.health import after_data, after_failure, read
 from pdscaler.core.moves import Move, blind_move, planned_move
 from pdscaler.core.order import Order
 from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.pressure import PoolPressure, pressure_of
 from pdscaler.core.reasons import limits_text, need_text, no_data_text
 from pdscaler.core.situation import Situation
 from pdscaler.core.sizing import predict, size
 from pdscaler.core.spec import FallbackBehavior, ScalingSpec, SizingSpec
 from pdscaler.core.verification import Correction
-from pdscaler.core.workload import NoData, WorkloadStats
+from pdscaler.core.workload import NoData, Telemetry, WorkloadStats
 from pdscaler.errors import InvalidInputError
 
 Forecaster = Callable[[WorkloadStats, float], WorkloadStats]
@@ -121,11 +123,20 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
     """Decide with data."""
     spec, now_s = situation.spec, situation.now_s
     limits = spec.sizing.limits
+    assert isinstance(situation.inputs.telemetry, Telemetry)
+    pressure = pressure_of(spec.sizing, situation.inputs.telemetry, workload)
+    correction = _pressed(correction, pressure)
     sizing = size(spec.sizing, workload, situation.current, correction.factors)
     moves = PerPool(
         *(
             planned_move(
-                sizing.pools[pool], freeze, state.pools[pool], limits[pool], now_s, recovering=state.fallback_active
+                sizing.pools[pool],
+                freeze,
+                state.pools[pool],
+                limits[pool],
+                now_s,
+                recovering=state.fallback_active,
+                missing=bool(pressure[pool].missed) and _suffice(sizing.pools[pool], situation.ready(pool)),
             )
             for pool, freeze in situation.freezes.items()
         )
@@ -136,7 +147,7 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
     orders = situation.settle(moves, capacity, state, sizing)
     pools = PerPool(
         *(
-            _planned_pool(situation, pool, move, orders[pool], (sizing, workload, correction.verified))
+            _planned_pool(situation, pool, move, orders[pool], (sizing, workload, correction.verified, pressure[pool]))
             for pool, move in moves.items()
         )
     )
@@ -159,6 +170,19 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
         state=replace(state, pools=memory),
         verified=correction.verified,
     )
+
+
+def _pressed(correction: Correction, pressure: PerPool[PoolPressure]) -> Correction:
+    """Count what has piled up as load; a simulation of the load alone has not verified that."""
+    if all(each.factor == 1.0 for _, each in pressure.items()):
+        return correction
+    factors = PerPool(*(factor * pressure[pool].factor for pool, factor in correction.factors.items()))
+    return Correction(factors)
+
+
+def _suffice(answer: PoolSizing, ready: int | None) -> bool:
+    """Whether the replicas that are ready suffice by the model: then it does not see why a target is missed."""
+    return ready is not None and answer.recommended <= ready
 
 
 def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
@@ -195,13 +219,19 @@ def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:
 
 
 def _planned_pool(
-    situation: Situation, pool: Pool, move: Move, order: Order, sized: tuple[SizingResult, WorkloadStats, bool]
+    situation: Situation,
+    pool: Pool,
+    move: Move,
+    order: Order,
+    sized: tuple[SizingResult, WorkloadStats, bool, PoolPressure],
 ) -> PoolDecision:
-    sizing, workload, verified = sized
+    sizing, workload, verified, pressure = sized
     answer, limits = sizing.pools[pool], situation.spec.sizing.limits[pool]
     desired = None if move.desired is None else order.desired
     applied = move.limits if desired is None else order.limits
-    reason = need_text(pool, sizing, workload, verified=verified)
+    reason = "; ".join(
+        part for part in (need_text(pool, sizing, workload, verified=verified), pressure.text, pressure.missed) if part
+    )
     if desired is None:
         reason = f"{move.blocks[0].message}; {reason}"
     elif desired != answer.recommended:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pdscaler.errors import InvalidInputError
+from pdscaler.simulator.policies.expectation import LearnedExpectation
 from pdscaler.simulator.policies.last_minute import LastMinute
 from pdscaler.simulator.policies.ours import Ours
 from pdscaler.simulator.policies.policy import Policy, Setting, Wanted
