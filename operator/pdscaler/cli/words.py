@@ -25,6 +25,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.NO_DATA: "no metrics to go by, so it holds; see MetricsAvailable",
     Limit.FALLBACK: "the metrics failed for long: the fallback decides until a full fresh window has passed",
     Limit.SLO_MISSED: "its target is missed although the model says that all is well: a step more",
+    Limit.SCALE_DOWN_MARGIN: "fewer would suffice only just: it shrinks once they do with a margin",
     Limit.VERIFICATION: "fewer replicas wait until a simulation has verified them, for two evaluations at most",
     Limit.FORECAST: "fewer replicas wait until the load ahead can be forecast; see its reason",
 }

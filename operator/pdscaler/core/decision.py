@@ -48,6 +48,7 @@ class Limit(StrEnum):
     VERIFICATION = "Verification"
     FORECAST = "ForecastUnavailable"
     SLO_MISSED = "SLOMissed"
+    SCALE_DOWN_MARGIN = "ScaleDownMargin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def planned_move(
     *,
     recovering: bool,
     missing: bool = False,
+    enough: int | None = None,
 ) -> Move:
     """Return what a pool may be ordered, given what sizing chose for it.
 
@@ -62,6 +63,8 @@ def planned_move(
     missing
         The target is missed with replicas that suffice by the model: a step more than it says, and no further, so that
         a model that is wrong, or a target missed for another reason, never runs away.
+    enough
+        The count that suffices with a margin: the pool shrinks to it at most. None: to what sizing chose.
     """
     if freeze.untouchable is not None or freeze.current is None:
         return untouched(freeze, fade(memory, limits.behavior, now_s), answer.limited_by)
@@ -76,6 +79,9 @@ def planned_move(
     if missing and math.isfinite(answer.required) and wanted < step_up(answer.recommended):
         wanted = step_up(answer.recommended)
         applied.append(Limit.SLO_MISSED)
+    if enough is not None and wanted < min(current, enough):
+        wanted = min(current, enough)
+        applied.append(Limit.SCALE_DOWN_MARGIN)
     desired = wanted
     for step in (stabilize, limit_rate):
         result = step(memory, behavior, current, desired, now_s)

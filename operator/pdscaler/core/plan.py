@@ -40,6 +40,10 @@ Corrector = Callable[[SizingSpec, WorkloadStats], Correction]
 """From what is sized and the load to what simulation has found of it (:mod:`pdscaler.core.verify`)."""
 
 
+MOST_MARGIN = 0.03
+"""Fewer replicas must suffice for so much more load, as a share, at most, before a pool shrinks to them."""
+
+
 def uncorrected(spec: SizingSpec, workload: WorkloadStats) -> Correction:  # noqa: ARG001 - a Corrector
     """Correct nothing: nothing was simulated."""
     return Correction()
@@ -127,6 +131,7 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
     pressure = pressure_of(spec.sizing, situation.inputs.telemetry, workload)
     correction = _pressed(correction, pressure)
     sizing = size(spec.sizing, workload, situation.current, correction.factors)
+    enough = _enough(situation, workload, sizing, correction)
     moves = PerPool(
         *(
             planned_move(
@@ -137,6 +142,7 @@ def _sighted(situation: Situation, state: PlanState, workload: WorkloadStats, co
                 now_s,
                 recovering=state.fallback_active,
                 missing=bool(pressure[pool].missed) and _suffice(sizing.pools[pool], situation.ready(pool)),
+                enough=enough[pool],
             )
             for pool, freeze in situation.freezes.items()
         )
@@ -183,6 +189,24 @@ def _pressed(correction: Correction, pressure: PerPool[PoolPressure]) -> Correct
 def _suffice(answer: PoolSizing, ready: int | None) -> bool:
     """Whether the replicas that are ready suffice by the model: then it does not see why a target is missed."""
     return ready is not None and answer.recommended <= ready
+
+
+def _enough(
+    situation: Situation, workload: WorkloadStats, sizing: SizingResult, correction: Correction
+) -> PerPool[int | None]:
+    """Return the counts to shrink to at most: those that meet the targets under a load that is higher by a margin.
+
+    The margin is what the forecast adds to the load of now, at most :data:`MOST_MARGIN`: a load of which nothing is
+    uncertain needs none. Without it, a load near a boundary between two counts would go to and fro with its noise.
+    """
+    telemetry, current = situation.inputs.telemetry, situation.current
+    assert isinstance(telemetry, Telemetry)
+    now_rps = telemetry.workload.arrival_rate_rps
+    margin = min(MOST_MARGIN, workload.arrival_rate_rps / now_rps - 1.0) if now_rps > 0 else 0.0
+    if margin <= 0 or current is None or all(sizing.pools[pool].replicas >= current[pool] for pool in Pool):
+        return PerPool(None, None)
+    factors = correction.factors.map(lambda factor: factor * (1.0 + margin))
+    return size(situation.spec.sizing, workload, current, factors).pools.map(lambda pool: pool.replicas)
 
 
 def _blind(situation: Situation, state: PlanState, missing: NoData) -> Decision:

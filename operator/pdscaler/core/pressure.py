@@ -20,6 +20,10 @@ DRAIN_S = 60.0
 MOST_PRESSURE = 2.0
 """What has piled up counts at most as much load as what arrives does: a gauge may be wrong, and a pile passes."""
 
+NOISE = 4.0
+"""Standard deviations of a Poisson number that a gauge may lie above what is expected: a load that is constant shows
+more than that once in five days."""
+
 STEP_SHARE = 0.1
 """Where a target is missed although the model says that all is well: so much more than it says, at least 1 replica."""
 
@@ -63,6 +67,8 @@ def pressure_of(spec: SizingSpec, telemetry: Telemetry, workload: WorkloadStats)
     Decode follows tokens, not requests: by Little's law, N resident requests that stay (OSL − 1)·TPOT are a load of
     N / ((OSL − 1)·TPOT), with the TPOT observed, but at most the target: where a step takes longer there are too few
     replicas, not less load. Answers that get longer are resident before any has finished, so they count here first.
+
+    Of both only what chance does not explain counts (:data:`NOISE`).
     """
     ttft, tpot = spec.slo.ttft, spec.slo.tpot
     queue = _queue(telemetry, workload, ttft)
@@ -89,7 +95,7 @@ def _queue(telemetry: Telemetry, workload: WorkloadStats, target: LatencyTarget 
     if not _positive(waiting) or target is None or not rate_rps > 0:
         return 1.0, ""
     assert waiting is not None
-    too_many = waiting - telemetry.workload.arrival_rate_rps * target.target_s
+    too_many = waiting - _plausible(telemetry.workload.arrival_rate_rps * target.target_s)
     if too_many <= 0:
         return 1.0, ""
     factor = min(MOST_PRESSURE, 1.0 + too_many / DRAIN_S / rate_rps)
@@ -101,11 +107,18 @@ def _resident(telemetry: Telemetry, workload: WorkloadStats, target: LatencyTarg
     stay_s = _stay_s(workload.osl, telemetry.tpot_mean_s, target)
     if requests is None or stay_s is None or not rate_rps > 0:
         return 1.0, ""
-    load_rps = requests / stay_s
-    if load_rps <= rate_rps:
+    expected = rate_rps * stay_s
+    too_many = requests - _plausible(expected)
+    if too_many <= 0:
         return 1.0, ""
-    text = f"{format_number(requests)} resident requests are a load of {format_number(load_rps)} requests/s"
+    load_rps = (expected + too_many) / stay_s
+    text = f"{format_number(requests)} resident requests count as a load of {format_number(load_rps)} requests/s"
     return min(MOST_PRESSURE, load_rps / rate_rps), text
+
+
+def _plausible(expected: float) -> float:
+    """Return what a Poisson number of this mean may come to."""
+    return expected + NOISE * math.sqrt(expected)
 
 
 def _requests(load: PoolLoad) -> float | None:

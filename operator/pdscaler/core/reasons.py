@@ -49,6 +49,7 @@ def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLi
         Limit.SCALE_DOWN_POLICY: "the scale-down policy",
         Limit.TOLERANCE: "the tolerance",
         Limit.SLO_MISSED: "a step more, as the target is missed",
+        Limit.SCALE_DOWN_MARGIN: "fewer suffice only just",
         Limit.FALLBACK: "the fallback, until a full window of fresh data has passed",
     }
     return ", ".join(
