@@ -17,8 +17,8 @@ from pdscaler.units import format_number
 DRAIN_S = 60.0
 """A prefill queue shall be gone after so long. Shorter asks for more replicas, which serve it only once started."""
 
-MOST_PRESSURE = 2.0
-"""What has piled up counts at most as much load as what arrives does: a gauge may be wrong, and a pile passes."""
+MOST_PRESSURE = 4.0
+"""With what has piled up, the load is at most so many times what arrives: a gauge may be wrong, and a pile passes."""
 
 NOISE = 4.0
 """Standard deviations of a Poisson number that a gauge may lie above what is expected: a load that is constant shows
@@ -111,9 +111,9 @@ def _resident(telemetry: Telemetry, workload: WorkloadStats, target: LatencyTarg
     too_many = requests - _plausible(expected)
     if too_many <= 0:
         return 1.0, ""
-    load_rps = (expected + too_many) / stay_s
+    load_rps = min(MOST_PRESSURE * rate_rps, (expected + too_many) / stay_s)
     text = f"{format_number(requests)} resident requests count as a load of {format_number(load_rps)} requests/s"
-    return min(MOST_PRESSURE, load_rps / rate_rps), text
+    return min(MOST_PRESSURE, max(1.0, load_rps / rate_rps)), text
 
 
 def _plausible(expected: float) -> float:
