@@ -5,6 +5,7 @@ keep their state in arrays, so a run may stop at any instant, be looked at, be g
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.simulation.changes import Staffing
+from pdscaler.core.simulation.decode_arrays import DECODE_REQUEST, DecodePool
+from pdscaler.core.simulation.prefill_arrays import PREFILL_REQUEST, PrefillPool
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.simulation.run import HEAP_ROOM, ROUTINGS, Deployment, Lives, Records, checked, tpot_s
 from pdscaler.core.simulation.tables import decode_table, prefill_table
@@ -22,11 +25,11 @@ Integers = NDArray[np.int64]
 _Events = list[tuple[float, int]]
 
 
-class _LivePool:
+class _LivePool(ABC):
     """What both pools have in common: replicas, and what happens to them."""
 
     def __init__(self, staffing: Staffing, state: Any) -> None:
-        self._state = state  # PrefillPool or DecodePool: importing these compiles
+        self._state = state  # PrefillPool or DecodePool
         self._events: _Events = []
         self.staffing = staffing
 
@@ -34,8 +37,9 @@ class _LivePool:
         """Order replicas at the present instant; what it does happens with the next step."""
         self._events += self.staffing.order(at_s, wanted)
 
+    @abstractmethod
     def _make_room(self, most: int) -> None:
-        raise NotImplementedError
+        """Make room for so many replicas."""
 
     def _changes(self, until_s: float) -> tuple[Reals, Integers]:
         """Return what happens to the replicas up to ``until_s``, and make room for those that begin."""
@@ -76,10 +80,8 @@ class LivePrefill(_LivePool):
     """The prefill pool of a live deployment; the requests' numbers are their places in the table."""
 
     def __init__(self, deployment: Deployment, requests: RequestTable, staffing: Staffing, seed: int) -> None:
-        from pdscaler.core.simulation.prefill_kernel import REQUEST, PrefillPool
-
         super().__init__(staffing, PrefillPool(staffing.serving, staffing.serving))
-        rows = np.empty(checked(requests), REQUEST)
+        rows = np.empty(checked(requests), PREFILL_REQUEST)
         rows["arrival_s"] = requests.arrival_s
         rows["input_tokens"] = requests.input_tokens
         rows["uncached_tokens"] = requests.input_tokens - requests.prefix_hit_tokens
@@ -95,7 +97,7 @@ class LivePrefill(_LivePool):
 
     def advance(self, until_s: float) -> Integers:
         """Let time pass; return whose pass has ended, in that order."""
-        from pdscaler.core.simulation.prefill_kernel import ARRIVED, FINISHED, PrefillPool, advance_prefill
+        from pdscaler.core.simulation.prefill_kernel import ARRIVED, FINISHED, advance_prefill
 
         change_s, change_ready = self._changes(until_s)
         pool: PrefillPool = self._state
@@ -152,13 +154,11 @@ class LiveDecode(_LivePool):
     """The decode pool of a live deployment; its rows are in order of first tokens."""
 
     def __init__(self, deployment: Deployment, requests: RequestTable, staffing: Staffing) -> None:
-        from pdscaler.core.simulation.decode_kernel import REQUEST, DecodePool
-
         several = int((requests.output_tokens > 1).sum())
         table = decode_table(deployment.decode, deployment.decode_derate, max(several, 1))
         super().__init__(staffing, DecodePool(staffing.serving, staffing.serving, min(table.max_batch, HEAP_ROOM)))
         self._table = table
-        self.rows = np.zeros(several, REQUEST)
+        self.rows = np.zeros(several, DECODE_REQUEST)
         self.rows["finished_s"] = np.nan
         self._requests = requests
         self._inside = np.empty(0, np.int64)
@@ -167,7 +167,7 @@ class LiveDecode(_LivePool):
 
     def advance(self, arriving: Integers, first_token_s: Reals, until_s: float) -> Integers:
         """Let requests arrive, in order of their first tokens, and time pass; return the rows of who has finished."""
-        from pdscaler.core.simulation.decode_kernel import DecodePool, advance_decode
+        from pdscaler.core.simulation.decode_kernel import advance_decode
 
         new = slice(self.arrived, self.arrived + len(arriving))
         rows = self.rows[new]

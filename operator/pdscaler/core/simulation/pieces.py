@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.core.simulation.changes import Changes
+from pdscaler.core.simulation.decode_arrays import DECODE_REQUEST, DecodePool
+from pdscaler.core.simulation.prefill_arrays import PREFILL_REQUEST, PrefillPool
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.simulation.run import HEAP_ROOM, ROUTINGS, Deployment, checked
 from pdscaler.core.simulation.tables import decode_table, prefill_table
@@ -47,14 +49,12 @@ class PrefillPieces:
     """The prefill pool of a run in pieces."""
 
     def __init__(self, deployment: Deployment, changes: Changes, seed: int) -> None:
-        from pdscaler.core.simulation.prefill_kernel import REQUEST, PrefillPool
-
         self._table = prefill_table(deployment.prefill)
         self._routing = ROUTINGS.index(deployment.routing)
         self._seed = seed
         self._changes = changes
         self._pool = PrefillPool(changes.most, changes.initial)
-        self._rows = np.empty(0, REQUEST)
+        self._rows = np.empty(0, PREFILL_REQUEST)
         self._known = np.empty((0, 2), np.int64)  # of each row the number in the run, and the output tokens
         self._arrived = 0
         self.now_s = 0.0
@@ -128,12 +128,10 @@ class DecodePieces:
     """The decode pool of a run in pieces."""
 
     def __init__(self, deployment: Deployment, changes: Changes) -> None:
-        from pdscaler.core.simulation.decode_kernel import REQUEST, DecodePool
-
         self._table = decode_table(deployment.decode, deployment.decode_derate, deployment.decode.max_batch)
         self._changes = changes
         self._pool = DecodePool(changes.most, changes.initial, min(self._table.max_batch, HEAP_ROOM))
-        self._rows = np.empty(0, REQUEST)
+        self._rows = np.empty(0, DECODE_REQUEST)
         self._inside = np.empty(0, FIRST_TOKEN)  # of each row where it came from
         self._held = np.empty(0, FIRST_TOKEN)  # first tokens that are there after the end of the piece
         self.decoding_s = 0.0

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pdscaler.core.simulation.decode_kernel import DecodePool
-from pdscaler.core.simulation.prefill_kernel import PrefillPool
+from pdscaler.core.simulation.decode_arrays import DecodePool
+from pdscaler.core.simulation.prefill_arrays import PrefillPool
 
 
 def prefill_with_room(pool: PrefillPool, most: int) -> PrefillPool:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.profile import DecodeProfile, PrefillProfile
 from pdscaler.core.simulation.changes import Changes, Order, changes_of
+from pdscaler.core.simulation.decode_arrays import DECODE_REQUEST, DecodePool
+from pdscaler.core.simulation.prefill_arrays import PREFILL_REQUEST, PrefillPool
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.simulation.tables import decode_table, prefill_table
 from pdscaler.core.spec import Routing, SizingSpec
@@ -226,11 +228,11 @@ class _Ends:
 
 
 def _prefill(deployment: Deployment, requests: RequestTable, changes: Changes, seed: int) -> _FirstTokens:
-    from pdscaler.core.simulation.prefill_kernel import REQUEST, PrefillPool, advance_prefill
+    from pdscaler.core.simulation.prefill_kernel import advance_prefill
 
     count = checked(requests)
     pool = PrefillPool(changes.most, changes.initial)
-    rows = np.empty(count, REQUEST)
+    rows = np.empty(count, PREFILL_REQUEST)
     rows["arrival_s"] = requests.arrival_s
     rows["input_tokens"] = requests.input_tokens
     rows["uncached_tokens"] = requests.input_tokens - requests.prefix_hit_tokens
@@ -259,7 +261,7 @@ def _decode(
     changes: Changes,
 ) -> _Ends:
     """Simulate decode; ``finished`` is the order in which prefill finished the requests, the order of equal times."""
-    from pdscaler.core.simulation.decode_kernel import REQUEST, DecodePool, advance_decode
+    from pdscaler.core.simulation.decode_kernel import advance_decode
 
     derate = deployment.decode_derate
     if not 0 < derate < np.inf:
@@ -272,7 +274,7 @@ def _decode(
     table = decode_table(deployment.decode, derate, max(count, 1))
     pool = DecodePool(changes.most, changes.initial, min(table.max_batch, HEAP_ROOM))
     if count:
-        rows = np.empty(count, REQUEST)
+        rows = np.empty(count, DECODE_REQUEST)
         rows["number"] = order
         rows["first_token_s"] = first_token_s[order]
         rows["input_tokens"] = requests.input_tokens[order]
