@@ -5,15 +5,16 @@ number of PDDeployments. A failed endpoint fails its own subjects only, and the 
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.errors import InvalidInputError
 from pdscaler.telemetry.assemble import assemble
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.lane import Asks, Lane
+from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
 from pdscaler.telemetry.queries import Query, build_queries
 from pdscaler.telemetry.reader import Reader, ReadError
@@ -25,7 +26,6 @@ from pdscaler.units import format_duration
 DEADLINE_S = 10.0
 """Time of a whole collection: below the default evaluation period of 15 s."""
 
-_MAX_LANES = 64
 _SUBJECTS_AT_ONCE = 50
 _QUERY_LABELS = frozenset({"le", "quantile"})
 
@@ -73,15 +73,12 @@ class Collector:
         self._presets = presets
         self._clock = clock
         self._deadline_s = deadline_s
-        self._make_reader = make_reader
-        self._lanes: dict[Endpoint, Lane] = {}
-        self._asking: Counter[Endpoint] = Counter()
-        self._queries_of_closed = 0
+        self._lanes = Lanes(make_reader)
 
     @property
     def queries_sent(self) -> int:
         """Queries sent since the start."""
-        return self._queries_of_closed + sum(lane.asked for lane in self._lanes.values())
+        return self._lanes.asked
 
     async def collect(self, subjects: Sequence[Subject]) -> dict[tuple[str, str], Telemetry | NoData]:
         """Read the telemetry of all subjects.
@@ -112,8 +109,7 @@ class Collector:
 
     async def close(self) -> None:
         """Close all sessions."""
-        for endpoint in list(self._lanes):
-            self._drop(endpoint)
+        self._lanes.close()
 
     def _refused(self, subject: Subject) -> NoData | None:
         """Say why a subject cannot be read at all."""
@@ -133,25 +129,10 @@ class Collector:
         by_endpoint: dict[Endpoint, dict[_Group, _Needs]] = {}
         for group, needs in groups.items():
             by_endpoint.setdefault(group.endpoint, {})[group] = needs
-        # Other collections may be under way: sessions in use must not make room for theirs.
-        self._asking.update(by_endpoint.keys())
-        tasks = [
-            asyncio.create_task(self._read_endpoint(self._lane(endpoint), own, found, ends_s))
-            for endpoint, own in by_endpoint.items()
-        ]
-        if tasks:
-            loop = asyncio.get_running_loop()
-            try:
-                await asyncio.wait(tasks, timeout=max(0.0, ends_s - loop.time()))
-            finally:
-                for task in tasks:
-                    task.cancel()
-                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-                self._asking.subtract(by_endpoint.keys())
-                self._make_room()
-            for outcome in outcomes:
-                if isinstance(outcome, Exception):
-                    raise outcome  # a defect: what an endpoint can cause has become NoData
+        with self._lanes.using(by_endpoint) as lanes:
+            await _all_until(
+                ends_s, (self._read_endpoint(lane, by_endpoint[lane.endpoint], found, ends_s) for lane in lanes)
+            )
         for group in groups:
             if group not in found:
                 waited = f"gave no complete answer within {format_duration(self._deadline_s)}"
@@ -184,8 +165,8 @@ class Collector:
         tasks = [asyncio.create_task(_ask(lane, query, preset, needs, at_s=at_s, ends_s=ends_s)) for query in queries]
         try:
             tables = await asyncio.gather(*tasks)
-        except _QueryError as failure:
-            return _no_data(lane.endpoint, failure.error, failure.query)
+        except QueryError as failure:
+            return _no_data(lane.endpoint, failure.error, failure.asked)
         finally:
             for task in tasks:
                 task.cancel()
@@ -201,32 +182,21 @@ class Collector:
                 return snapshot
         return assemble(subject, good[0], good[1] if len(good) > 1 else None, self._clock())
 
-    def _lane(self, endpoint: Endpoint) -> Lane:
-        """Return the endpoint's sessions."""
-        lane = self._lanes.pop(endpoint, None) or Lane(endpoint, self._make_reader)
-        self._lanes[endpoint] = lane
-        return lane
 
-    def _make_room(self) -> None:
-        """Close the sessions that were not used for longest; never those that are being asked."""
-        self._asking += Counter()  # what has come down to 0 is left out
-        spare = [endpoint for endpoint in self._lanes if endpoint not in self._asking]
-        for endpoint in spare[: max(0, len(self._lanes) - _MAX_LANES)]:
-            self._drop(endpoint)
-
-    def _drop(self, endpoint: Endpoint) -> None:
-        lane = self._lanes.pop(endpoint)
-        self._queries_of_closed += lane.asked
-        lane.close()
-
-
-class _QueryError(Exception):
-    """A query that failed."""
-
-    def __init__(self, query: Query, error: ReadError) -> None:
-        self.query = query
-        self.error = error
-        super().__init__(str(error))
+async def _all_until(ends_s: float, parts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all parts at once until a time of the event loop; what is not done by then is given up."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks, timeout=max(0.0, ends_s - asyncio.get_running_loop().time()))
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome  # a defect: what an endpoint can cause has become NoData
 
 
 async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s: float, ends_s: float) -> Table:
@@ -237,7 +207,7 @@ async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s:
     try:
         return await lane.ask(question, ends_s)
     except ReadError as error:
-        raise _QueryError(query, error) from None
+        raise QueryError(query.shown, error) from None
 
 
 def _groups_of(subject: Subject) -> list[_Group]:
@@ -255,6 +225,5 @@ def _add(needs: _Needs, subject: Subject) -> None:
             needs.percentiles.add(quantity)
 
 
-def _no_data(endpoint: Endpoint, error: ReadError, query: Query | None = None) -> NoData:
-    asked = f", asked for {query.shown}," if query is not None else ""
-    return NoData(error.reason, f"endpoint {shown(endpoint.name, 128)}{asked} {error.problem}")
+def _no_data(endpoint: Endpoint, error: ReadError, asked: str = "") -> NoData:
+    return NoData(error.reason, problem_of(endpoint, error, asked))

@@ -17,18 +17,17 @@ from pdscaler.errors import InvalidInputError
 from pdscaler.forecast.history import History, aligned
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.lane import Asks, Lane
+from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.past_queries import PastQuery, past_queries
 from pdscaler.telemetry.past_table import Column, Grid, PastSource, PastTable, build_past_table
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
 from pdscaler.telemetry.reader import Reader, ReadError
 from pdscaler.telemetry.subject import Subject
-from pdscaler.telemetry.text import shown
 
 POINTS_AT_ONCE = 720
 """Points of time in one answer: three hours at 15 s, far below Prometheus's 11 000."""
 
 _SESSIONS = 2
-_MAX_LANES = 64
 _SUBJECTS_AT_ONCE = 50
 
 
@@ -86,15 +85,12 @@ class PastReader:
 
     def __init__(self, presets: Mapping[str, Preset], make_reader: Callable[[Endpoint], Asks] = Reader) -> None:
         self._presets = presets
-        self._make_reader = make_reader
-        self._lanes: dict[Endpoint, Lane] = {}
-        self._in_use: list[Endpoint] = []
-        self._queries_of_closed = 0
+        self._lanes = Lanes(make_reader, _SESSIONS)
 
     @property
     def queries_sent(self) -> int:
         """Queries sent since the start."""
-        return self._queries_of_closed + sum(lane.asked for lane in self._lanes.values())
+        return self._lanes.asked
 
     async def read(self, wants: Sequence[Want], limit_s: float) -> dict[tuple[str, str], History | str]:
         """Read the history of many PDDeployments.
@@ -124,28 +120,22 @@ class PastReader:
 
     def close(self) -> None:
         """Close all sessions."""
-        for endpoint in list(self._lanes):
-            self._drop(endpoint)
+        self._lanes.close()
 
     async def _read_group(
         self, group: _Group, wants: Sequence[Want], ends_s: float
     ) -> dict[tuple[str, str], History | str]:
-        lane = self._lanes.pop(group.endpoint, None) or Lane(group.endpoint, self._make_reader, _SESSIONS)
-        self._lanes[group.endpoint] = lane
-        self._in_use.append(group.endpoint)
         try:
-            now_s = await lane.ask(lambda reader, limit_s: reader.time_s(limit_s), ends_s)
-            return await self._histories(lane, group, wants, (aligned(now_s, group.step_s), ends_s))
+            with self._lanes.using([group.endpoint]) as (lane,):
+                now_s = await lane.ask(lambda reader, limit_s: reader.time_s(limit_s), ends_s)
+                return await self._histories(lane, group, wants, (aligned(now_s, group.step_s), ends_s))
         except ReadError as error:
-            return dict.fromkeys((want.subject.key for want in wants), _problem(group.endpoint, error))
-        except _QueryError as failure:
-            problem = _problem(group.endpoint, failure.error, failure.query)
-            return dict.fromkeys((want.subject.key for want in wants), problem)
+            problem = problem_of(group.endpoint, error)
+        except QueryError as failure:
+            problem = problem_of(group.endpoint, failure.error, f"the {failure.asked}")
         except InvalidInputError as error:
-            return dict.fromkeys((want.subject.key for want in wants), str(error))
-        finally:
-            self._in_use.remove(group.endpoint)
-            self._make_room()
+            problem = str(error)
+        return dict.fromkeys((want.subject.key for want in wants), problem)
 
     async def _histories(
         self, lane: Lane, group: _Group, wants: Sequence[Want], times_s: tuple[float, float]
@@ -195,23 +185,6 @@ class PastReader:
             None if front is None else find_preset(self._presets, front, "spec.metrics.frontDoor.preset"),
         )
 
-    def _make_room(self) -> None:
-        spare = [endpoint for endpoint in self._lanes if endpoint not in self._in_use]
-        for endpoint in spare[: max(0, len(self._lanes) - _MAX_LANES)]:
-            self._drop(endpoint)
-
-    def _drop(self, endpoint: Endpoint) -> None:
-        lane = self._lanes.pop(endpoint)
-        self._queries_of_closed += lane.asked
-        lane.close()
-
-
-class _QueryError(Exception):
-    def __init__(self, query: PastQuery, error: ReadError) -> None:
-        self.query = query
-        self.error = error
-        super().__init__(str(error))
-
 
 async def _ask(
     lane: Lane, query: PastQuery, named: tuple[Preset, Sequence[str]], grid: Grid, ends_s: float
@@ -228,7 +201,7 @@ async def _ask(
     try:
         return await lane.ask(question, ends_s)
     except ReadError as error:
-        raise _QueryError(query, error) from None
+        raise QueryError(query.shown, error) from None
 
 
 def _labels(subject: Subject) -> list[str]:
@@ -253,8 +226,3 @@ def _history(want: Want, columns: Sequence[Column], end_s: float) -> History:
         osl_mean=np.concatenate([column.osl_mean for column in columns])[kept],
         window_s=want.window_s,
     )
-
-
-def _problem(endpoint: Endpoint, error: ReadError, query: PastQuery | None = None) -> str:
-    asked = f", asked for the {query.shown}," if query is not None else ""
-    return f"endpoint {shown(endpoint.name, 128)}{asked} {error.problem}"

@@ -72,7 +72,7 @@ async def test_status_and_metrics_say_what_is_expected() -> None:
     world = world_of(steady, 1, 1)
     await world.run(3)
     said = world.status()["forecast"]
-    assert said["quantile"] == 0.98
+    assert said["quantile"] == 0.9
     assert said["horizon"] == "195s"
     assert said["method"] in {"LastValue", "HoltWinters", "Seasonal", "ARIMA"}
     assert 12.5 <= said["rate"] <= 15.0
