@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from pdscaler.cli.main import cli
 from pdscaler.cli.output import WIDTH, terminal_width
+from support.commands import answer, command, variant
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "deploy/samples/paper-mm1.yaml"
@@ -21,24 +21,11 @@ STATISTICS = ["mean", "p50", "p90", "p95", "p99"]
 
 
 def run(*args: object) -> Result:
-    return CliRunner().invoke(cli, ["plan", *map(str, args)])
+    return command("plan", *args)
 
 
 def plan(*args: object, status: int = 0) -> dict[str, Any]:
-    result = run(*args, "-o", "json")
-    assert result.exit_code == status, result.output
-    document: dict[str, Any] = json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
-    return document
-
-
-def variant(tmp_path: Path, *replacements: tuple[str, str]) -> Path:
-    text = SAMPLE.read_text(encoding="utf-8")
-    for old, new in replacements:
-        assert old in text
-        text = text.replace(old, new)
-    path = tmp_path / "pdd.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return answer("plan", *args, status=status)
 
 
 def test_the_papers_scenario() -> None:
@@ -87,7 +74,7 @@ def test_predictions_meet_the_targets_and_one_fewer_does_not() -> None:
 
 
 def test_an_impossible_target_exits_3_with_one_document(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("target: 20ms", "target: 5ms"))
+    path = variant(SAMPLE, tmp_path, ("target: 20ms", "target: 5ms"))
     answer = plan("-f", path, *PAPER, status=3)
     assert answer["feasible"] is False
     assert answer["limitedBy"] == ["ServiceTimeExceedsSLO"]
@@ -97,7 +84,7 @@ def test_an_impossible_target_exits_3_with_one_document(tmp_path: Path) -> None:
 
 
 def test_a_budget_that_binds_exits_3_and_names_it(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("maxGPUs: 128", "maxGPUs: 48"))
+    path = variant(SAMPLE, tmp_path, ("maxGPUs: 128", "maxGPUs: 48"))
     answer = plan("-f", path, *PAPER, status=3)
     assert answer["gpus"] <= 48
     assert "MaxGPUs" in answer["limitedBy"]
@@ -123,7 +110,7 @@ def test_figures_that_the_model_does_not_use_are_named() -> None:
 
 
 def auto(tmp_path: Path) -> Path:
-    return variant(tmp_path, ("model: PaperMM1", "model: Auto"))
+    return variant(SAMPLE, tmp_path, ("model: PaperMM1", "model: Auto"))
 
 
 def test_the_formula_is_not_simulated() -> None:
@@ -164,6 +151,7 @@ def test_the_table_says_what_simulation_came_to(tmp_path: Path) -> None:
 
 def test_the_load_served_is_named_where_no_change_names_it(tmp_path: Path) -> None:
     fixed = variant(
+        SAMPLE,
         tmp_path,
         ("minReplicas: 1\n    maxReplicas: 16", "minReplicas: 4\n    maxReplicas: 4"),
         ("minReplicas: 1\n    maxReplicas: 32", "minReplicas: 4\n    maxReplicas: 4"),
@@ -195,7 +183,7 @@ def test_the_table_answers_first() -> None:
 
 
 def test_the_table_says_why_there_is_no_plan(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("target: 20ms", "target: 5ms"))
+    path = variant(SAMPLE, tmp_path, ("target: 20ms", "target: 5ms"))
     result = run("-f", path, *PAPER)
     assert result.exit_code == 3
     first = result.stdout.splitlines()[0]
@@ -210,7 +198,7 @@ def test_the_table_says_why_there_is_no_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize("statistic", ["Mean", "P99"])
 @pytest.mark.parametrize("lengths", [("1", "1"), ("100", "5000"), ("6144", "512"), ("250000", "2")])
 def test_the_table_stays_below_120_columns(tmp_path: Path, rate: str, statistic: str, lengths: tuple[str, str]) -> None:
-    path = variant(tmp_path, ("statistic: Mean", f"statistic: {statistic}"))
+    path = variant(SAMPLE, tmp_path, ("statistic: Mean", f"statistic: {statistic}"))
     result = run("-f", path, "--arrival-rate", rate, "--input-tokens", lengths[0], "--output-tokens", lengths[1])
     assert result.exit_code in (0, 3)
     assert max(map(len, result.stdout.splitlines())) < 120
@@ -224,7 +212,7 @@ def test_the_table_fits_a_narrow_terminal(
     tmp_path: Path, width: int, tpot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pdscaler.cli.plan.terminal_width", lambda: width)
-    result = run("-f", variant(tmp_path, ("target: 20ms", f"target: {tpot}")), *PAPER)
+    result = run("-f", variant(SAMPLE, tmp_path, ("target: 20ms", f"target: {tpot}")), *PAPER)
     assert max(map(len, result.stdout.splitlines())) <= width
     assert "queueing: 1 fewer gives 2.4s" in result.stdout
 
@@ -238,7 +226,7 @@ def test_a_terminal_is_as_wide_as_it_is_but_not_wider_than_120(monkeypatch: pyte
 
 
 def test_a_single_objective(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("    tpot: {target: 20ms, statistic: Mean}\n", ""))
+    path = variant(SAMPLE, tmp_path, ("    tpot: {target: 20ms, statistic: Mean}\n", ""))
     answer = plan("-f", path, *PAPER)
     assert round(answer["prefill"]["required"], 2) == 3.07
     table = run("-f", path, *PAPER).stdout
@@ -303,14 +291,14 @@ def test_bad_input_is_one_line_and_exit_2(args: tuple[object, ...], words: str) 
 
 
 def test_what_only_the_core_checks_names_the_file_too(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("contextTokens: 6400, batch: 10,", "contextTokens: 5000, batch: 10,"))
+    path = variant(SAMPLE, tmp_path, ("contextTokens: 6400, batch: 10,", "contextTokens: 5000, batch: 10,"))
     result = run("-f", path, *PAPER)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {path}: spec.decode.profile.points: contextTokens 5000 has one batch only")
 
 
 def test_a_bad_resource_names_file_and_field(tmp_path: Path) -> None:
-    path = variant(tmp_path, ("target: 2s", "target: fast"))
+    path = variant(SAMPLE, tmp_path, ("target: 2s", "target: fast"))
     result = run("-f", path, *PAPER)
     assert result.exit_code == 2
     assert result.stderr == (

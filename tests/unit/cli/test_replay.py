@@ -1,7 +1,6 @@
 """``pdscaler replay``: the JSON contract, decisions.csv, the table, exit statuses and errors."""
 
 import csv
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from pdscaler.cli.main import cli
 from pdscaler.cli.output import WIDTH
+from support.commands import answer, command
 
 SAMPLE = Path(__file__).parents[3] / "deploy/samples/deepseek-v31.yaml"
 PHASES = """
@@ -35,14 +34,11 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*args: object) -> Result:
-    return CliRunner().invoke(cli, ["replay", *map(str, args)])
+    return command("replay", *args)
 
 
 def replay(*args: object) -> dict[str, Any]:
-    result = run(*args, "-o", "json")
-    assert result.exit_code == 0, result.output
-    document: dict[str, Any] = json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
-    return document
+    return answer("replay", *args)
 
 
 def gpu_hours(rows: list[dict[str, str]], begin_s: float, end_s: float) -> float:

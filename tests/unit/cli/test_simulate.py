@@ -1,6 +1,5 @@
 """``pdscaler simulate``: the JSON contract, the table, overload, traces, exit statuses and errors."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from pdscaler.cli.main import cli
 from pdscaler.core.slo import Statistic
+from support.commands import answer, command, variant
 
 SAMPLE = Path(__file__).parents[3] / "deploy/samples/deepseek-v31.yaml"
 LOAD = ("--arrival-rate", "12.5", "--input-tokens", "6144", "--output-tokens", "512")
@@ -21,24 +20,11 @@ STATISTICS = [statistic.value.lower() for statistic in Statistic]
 
 
 def run(*args: object) -> Result:
-    return CliRunner().invoke(cli, ["simulate", *map(str, args)])
+    return command("simulate", *args)
 
 
 def simulate(*args: object, status: int = 0) -> dict[str, Any]:
-    result = run(*args, "-o", "json")
-    assert result.exit_code == status, result.output
-    document: dict[str, Any] = json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
-    return document
-
-
-def variant(tmp_path: Path, *replacements: tuple[str, str]) -> Path:
-    text = SAMPLE.read_text(encoding="utf-8")
-    for old, new in replacements:
-        assert old in text
-        text = text.replace(old, new)
-    path = tmp_path / "pdd.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return answer("simulate", *args, status=status)
 
 
 def test_the_keys_are_the_contract() -> None:
@@ -106,7 +92,7 @@ def test_an_overloaded_prefill_pool_is_named() -> None:
 
 
 def test_an_overloaded_decode_pool_leaves_ttft_known(tmp_path: Path) -> None:
-    file = variant(tmp_path, ("maxBatch: 256", "maxBatch: 16"))
+    file = variant(SAMPLE, tmp_path, ("maxBatch: 256", "maxBatch: 16"))
     answer = simulate("-f", file, "--prefill", 4, "--decode", 2, *LOAD, "--requests", "20000", status=3)
     assert answer["overloaded"] == ["decode"]
     assert answer["ttft_s"]["mean"] < 1
