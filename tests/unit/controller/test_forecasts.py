@@ -88,7 +88,7 @@ async def test_status_and_metrics_say_what_is_expected() -> None:
     assert quantile == pytest.approx(said["rate"], rel=0.01)
     assert sample("pdscaler_forecast_fallbacks_total") == 0
     decision = world.status()["decisions"][0]
-    assert decision["expectedFrom"] == f"P98, {said['method']}"
+    assert decision["expectedFrom"] == f"P90, {said['method']}"
     assert decision["expectedBy"].startswith("2026-11-21T12:03:")
     world.delete("deepseek")
     await world.step(PERIOD_S)
