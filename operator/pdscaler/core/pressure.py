@@ -12,7 +12,7 @@ from pdscaler.core.pools import PerPool
 from pdscaler.core.slo import LatencyTarget, Statistic
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import LengthStats, PoolLoad, Telemetry, WorkloadStats
-from pdscaler.units import format_number
+from pdscaler.units import format_duration, format_number
 
 DRAIN_S = 60.0
 """A prefill queue shall be gone after so long. Shorter asks for more replicas, which serve it only once started."""
@@ -23,6 +23,10 @@ MOST_PRESSURE = 4.0
 NOISE = 4.0
 """Standard deviations of a Poisson number that a gauge may lie above what is expected: a load that is constant shows
 more than that once in five days."""
+
+MISSED_BY = 0.05
+"""A mean counts as missed where it is above its target by more than this share: the mean of a window's requests is
+known no better, and a pool that is sized to the least count runs near its target."""
 
 STEP_SHARE = 0.1
 """Where a target is missed although the model says that all is well: so much more than it says, at least 1 replica."""
@@ -140,10 +144,12 @@ def _missed(name: str, mean_s: float | None, bucket_s: tuple[float, float] | Non
     """Say how a target is missed. Of a percentile only the bucket's lower end is known; P50 says nothing of a mean."""
     if target is None:
         return ""
+    aimed = f"target {format_duration(target.target_s)}"
     if bucket_s is not None and bucket_s[0] >= target.target_s:
-        return f"observed {target.statistic} {name} is above {bucket_s[0]:g}s, target {target.target_s:g}s"
-    if mean_s is not None and target.statistic is not Statistic.P50 and target.target_s < mean_s < math.inf:
-        return f"observed mean {name} is {mean_s:.3g}s, target {target.target_s:g}s"
+        return f"observed {target.statistic} {name} is above {format_duration(bucket_s[0])}, {aimed}"
+    most_s = (1 + MISSED_BY) * target.target_s
+    if mean_s is not None and target.statistic is not Statistic.P50 and most_s < mean_s < math.inf:
+        return f"observed mean {name} is {format_duration(mean_s)}, {aimed}"
     return ""
 
 
