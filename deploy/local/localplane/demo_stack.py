@@ -30,7 +30,7 @@ OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_ACCOUNT}"
 PERIOD_S = 2.0
 """The operator's evaluation period in the demo, seconds."""
 
-_RIGHTS = frozenset(
+RIGHTS = frozenset(
     {
         "Namespace",
         "CustomResourceDefinition",
@@ -163,7 +163,7 @@ class DemoStack:
 
     def _apply_rights(self) -> None:
         rendered = self.cluster.kubectl("kustomize", BASE).stdout
-        documents = [document for document in yaml.safe_load_all(rendered) if document["kind"] in _RIGHTS]
+        documents = [document for document in yaml.safe_load_all(rendered) if document["kind"] in RIGHTS]
         text = yaml.safe_dump_all(documents)
         self.cluster.kubectl("apply", "--server-side", "-f", "-", input=text)
         self.cluster.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
@@ -224,7 +224,7 @@ class DemoStack:
         for namespace in (self.scenario.namespace, OPERATOR_NAMESPACE):
             self.cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false", check=False)
         rendered = self.cluster.kubectl("kustomize", BASE, check=False).stdout
-        documents = [item for item in yaml.safe_load_all(rendered) if item["kind"] in _RIGHTS - {"Namespace"}]
+        documents = [item for item in yaml.safe_load_all(rendered) if item["kind"] in RIGHTS - {"Namespace"}]
         text = yaml.safe_dump_all(documents)
         self.cluster.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=text, check=False)
 

@@ -39,13 +39,18 @@ class ControlPlane(Cluster):
         How many nodes to add at the start.
     gpus_per_node
         ``nvidia.com/gpu`` of each.
+    hpa_period
+        How often HorizontalPodAutoscalers are evaluated; 15s in production.
     """
 
-    def __init__(self, run_dir: Path, tools: Tools, *, gpu_nodes: int = 4, gpus_per_node: int = 8) -> None:
+    def __init__(
+        self, run_dir: Path, tools: Tools, *, gpu_nodes: int = 4, gpus_per_node: int = 8, hpa_period: str = "2s"
+    ) -> None:
         super().__init__(run_dir, tools, kubeconfig=run_dir.resolve() / "admin.kubeconfig")
         self.audit_log = AuditLog(self.run_dir / "audit.log")
         self._gpu_nodes = gpu_nodes
         self._gpus_per_node = gpus_per_node
+        self._hpa_period = hpa_period
         self._parts: dict[str, Process] = {}
         self._pki: Pki | None = None
         self._etcd_port, self._etcd_peer_port, self._port, *self._other_ports = free_ports(6)
@@ -168,7 +173,7 @@ class ControlPlane(Cluster):
             f"--service-account-private-key-file={pki / 'sa.key'}",
             f"--cluster-signing-cert-file={pki / 'ca.crt'}",
             f"--cluster-signing-key-file={pki / 'ca.key'}",
-            "--horizontal-pod-autoscaler-sync-period=2s",
+            f"--horizontal-pod-autoscaler-sync-period={self._hpa_period}",
         )
         self._run(
             "kube-scheduler",

@@ -1,0 +1,235 @@
+"""`python -m bench.scale`: a thousand PDDeployments on a real control plane, and the same work done by HPA."""
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.scale import hpa
+from bench.scale.exposition import FleetMetrics
+from bench.scale.fleet import Member, fleet
+from bench.scale.measure import Usage, Watch, counters, peak_mib, requests_of
+from bench.scale.stack import Stack, pods_of
+from rich.console import Console as Rich
+from rich.table import Table
+
+from localplane.demo_stack import OPERATOR_USER
+from localplane.plane import ControlPlane
+from localplane.processes import terminate_as_interrupt
+from localplane.progress import Console
+from localplane.prom import Prometheus
+from localplane.tools import ensure_tools
+from localplane.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PERIOD_S = 15.0
+_PODS_PER_NODE = 240
+_EVALUATIONS = "pdscaler_evaluations_total"
+_QUERIES = "prometheus_http_requests_total"
+_QUERY_PATHS = ('handler="/api/v1/query"', 'handler="/api/v1/query_range"')
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to.
+
+    Parameters
+    ----------
+    healthy, broken, refused
+        PDDeployments: the healthy ones, the broken ones that exist, and those the API server did not take.
+    settled_s
+        From the operator's start until every healthy one had a verdict.
+    usage, peak_mib
+        Of the operator at steady load; its most memory ever.
+    evaluated
+        Evaluations over one for each PDDeployment and period.
+    requests, requests_per_s
+        Of the operator to the API server.
+    queries_per_period
+        Of the operator to Prometheus.
+    hpa
+        What the controller manager used more than before once HPAs did the same work, and their requests per second;
+        None where that was not asked for.
+    """
+
+    healthy: int
+    broken: int
+    refused: int
+    settled_s: float
+    usage: Usage
+    peak_mib: float
+    evaluated: float
+    requests: Counter[str]
+    requests_per_s: float
+    queries_per_period: float
+    hpa: tuple[float, float] | None
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--count", type=int, default=1000, help="PDDeployments (default: %(default)s)")
+    parser.add_argument("--broken", type=int, default=100, help="so many of them are broken (default: %(default)s)")
+    parser.add_argument("--periods", type=int, default=12, help="evaluation periods to measure (default: %(default)s)")
+    parser.add_argument("--period", type=float, default=PERIOD_S, help="evaluation period, seconds")
+    parser.add_argument("--no-hpa", action="store_true", help="leave HPA out")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench-scale", help="folder of scale.json")
+    options = parser.parse_args()
+    if not 0 <= options.broken <= options.count or options.count < 1 or options.periods < 1:
+        parser.error("--count and --periods must be at least 1, --broken at most --count")
+    terminate_as_interrupt()
+    options.output.mkdir(parents=True, exist_ok=True)
+    result = run(fleet(options.count, options.broken), options)
+    (options.output / "scale.json").write_text(json.dumps(_document(result), indent=2) + "\n", encoding="utf-8")
+    _show(result, options.period)
+
+
+def run(members: list[Member], options: argparse.Namespace) -> Result:
+    """Set everything up, measure, and take it down."""
+    progress = Console()
+    tools = ensure_tools(progress)
+    nodes = 2 + sum(3 + member.number % 50 // 20 for member in members) // _PODS_PER_NODE
+    with ExitStack() as opened:
+        folder = Path(
+            opened.enter_context(tempfile.TemporaryDirectory(prefix="pdscaler-scale-", ignore_cleanup_errors=True))
+        )
+        plane = opened.enter_context(
+            ControlPlane(folder / "plane", tools, gpu_nodes=nodes, gpus_per_node=0, hpa_period="15s")
+        )
+        stack = Stack(plane, members)
+        progress.line(f"creating {2 * len(members)} Deployments on {nodes} nodes")
+        pods = stack.create_targets()
+        progress.line(f"{pods} pods are Ready; creating {len(members)} PDDeployments")
+        stack.create_resources()
+        metrics = opened.enter_context(FleetMetrics(members, pods_of(stack.api)))
+        server = Prometheus(
+            plane.run_dir / "prometheus",
+            tools,
+            static_targets=metrics.targets,
+            scrape_interval="15s",
+            processes=plane.processes,
+        )
+        server.start()
+        progress.line("two minutes of metrics are scraped")
+        time.sleep(120.0)
+        return _measure(stack, server, options, progress)
+
+
+def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, progress: Console) -> Result:
+    healthy = [member for member in stack.members if member.fault is None]
+    progress.line("starting the operator")
+    begin_s = time.monotonic()
+    operator, url = stack.start_operator(server, options.period)
+    wait_for("a verdict on every healthy PDDeployment", lambda: _decided(stack, healthy), 900.0, 2.0)
+    settled_s = time.monotonic() - begin_s
+    progress.line(f"all {len(healthy)} healthy ones are decided after {settled_s:.0f} s; letting them settle")
+    time.sleep(max(60.0, 8 * options.period))
+    operator.check()
+    watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
+    before = counters(url, _EVALUATIONS)[_EVALUATIONS]
+    asked = _queries(server)
+    progress.line(f"measuring {options.periods} periods of {options.period:g} s")
+    time.sleep(options.periods * options.period)
+    usage = watch.usage()
+    after = counters(url, _EVALUATIONS)[_EVALUATIONS]
+    requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
+    evaluations = sum(after.values()) - sum(before.values())
+    existing = len(stack.members) - len(stack.refused)
+    periods = usage.seconds / options.period
+    queries = (_queries(server) - asked) / periods
+    peak = peak_mib(operator.pid)
+    operator.check()
+    operator.stop()
+    return Result(
+        healthy=len(healthy),
+        broken=len(stack.members) - len(healthy) - len(stack.refused),
+        refused=len(stack.refused),
+        settled_s=settled_s,
+        usage=usage,
+        peak_mib=peak,
+        evaluated=evaluations / (existing * periods),
+        requests=requests,
+        requests_per_s=requests.total() / usage.seconds,
+        queries_per_period=queries,
+        hpa=None if options.no_hpa else _measure_hpa(stack, options, progress),
+    )
+
+
+def _measure_hpa(stack: Stack, options: argparse.Namespace, progress: Console) -> tuple[float, float]:
+    """Return the cores that the controller manager uses more with HPAs, and their requests per second."""
+    plane = stack.plane
+    manager = plane.part("kube-controller-manager")
+    progress.line("measuring the controller manager without HPAs")
+    watch = Watch(manager.pid)
+    time.sleep(4 * options.period)
+    alone = watch.usage().cores
+    scalers = list(hpa.autoscalers(stack.members))
+    with hpa.Adapter(plane.run_dir / "pki") as adapter:
+        adapter.register(plane)
+        progress.line(f"creating {len(scalers)} HorizontalPodAutoscalers on the same Deployments")
+        stack.api.create(scalers)
+        wait_for("HPAs that read their metric", lambda: hpa.settled(stack.api, len(scalers)), 900.0, 5.0)
+        time.sleep(4 * options.period)
+        progress.line(f"measuring {options.periods} periods of {options.period:g} s")
+        watch, mark = Watch(manager.pid), plane.audit_log.mark()
+        time.sleep(options.periods * options.period)
+        usage = watch.usage()
+        requests = requests_of(plane.audit_log, mark, user=hpa.USER)
+    return usage.cores - alone, requests.total() / usage.seconds
+
+
+def _decided(stack: Stack, healthy: list[Member]) -> bool:
+    states = stack.states()
+    return all("desired" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
+
+
+def _queries(server: Prometheus) -> float:
+    found = counters(f"{server.url}/metrics", _QUERIES)[_QUERIES]
+    return sum(value for labels, value in found.items() if any(path in labels for path in _QUERY_PATHS))
+
+
+def _document(result: Result) -> dict[str, Any]:
+    return {
+        "healthy": result.healthy,
+        "broken": result.broken,
+        "refused": result.refused,
+        "settled_s": round(result.settled_s, 1),
+        "cores": round(result.usage.cores, 3),
+        "memory_mib": round(result.usage.memory_mib, 1),
+        "peak_mib": round(result.peak_mib, 1),
+        "evaluated_share": round(result.evaluated, 4),
+        "api_requests_per_s": round(result.requests_per_s, 3),
+        "api_requests": dict(result.requests.most_common()),
+        "queries_per_period": round(result.queries_per_period, 2),
+        "hpa": None
+        if result.hpa is None
+        else {"cores": round(result.hpa[0], 3), "api_requests_per_s": round(result.hpa[1], 2)},
+    }
+
+
+def _show(result: Result, period_s: float) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("figure", "pdscaler", "goal", "HPA, same Deployments"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right", no_wrap=True)
+    beside = ("–", "–") if result.hpa is None else (f"{result.hpa[0]:.1%}", f"{result.hpa[1]:.3g}/s")
+    table.add_row("one core busy", f"{result.usage.cores:.1%}", "≤ 30 %", beside[0])
+    table.add_row("memory", f"{result.usage.memory_mib:.0f} MiB", "≤ 300 MB", "in the controller manager")
+    table.add_row("most memory ever", f"{result.peak_mib:.0f} MiB", "", "")
+    table.add_row(f"evaluations, of one each every {period_s:g} s", f"{result.evaluated:.1%}", "100 %", "")
+    table.add_row("API requests at steady load", f"{result.requests_per_s:.3g}/s", "< 5/s", beside[1])
+    table.add_row("Prometheus queries each period", f"{result.queries_per_period:.3g}", "any count", "")
+    table.add_row("all decided after", f"{result.settled_s:.0f} s", "", "")
+    console = Rich()
+    console.width = max(console.width, 100)
+    refused = f", {result.refused} refused by the API server" if result.refused else ""
+    console.print(f"{result.healthy} healthy PDDeployments, {result.broken} broken ones{refused}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a process and the API server did between two looks. Imports the standard library and the launcher only."""
+
+import os
+import re
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from localplane.audit import AuditLog
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used over a while.
+
+    Parameters
+    ----------
+    seconds
+        Length of the while.
+    cores
+        Processor time by time: 1.0 is one core, busy all the time.
+    memory_mib
+        Resident memory at its end.
+    """
+
+    seconds: float
+    cores: float
+    memory_mib: float
+
+
+class Watch:
+    """Measures a process from now on; it must outlive the last look.
+
+    Parameters
+    ----------
+    pid
+        The process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._begin = time.monotonic(), _processor_s(pid)
+
+    def usage(self) -> Usage:
+        """Return what it used since."""
+        seconds = time.monotonic() - self._begin[0]
+        return Usage(seconds, (_processor_s(self._pid) - self._begin[1]) / seconds, memory_mib(self._pid))
+
+
+def memory_mib(pid: int) -> float:
+    """Return the resident memory of a process, MiB."""
+    return _status_kib(pid, "VmRSS") / 1024
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most resident memory that a process ever had, MiB."""
+    return _status_kib(pid, "VmHWM") / 1024
+
+
+def requests_of(log: AuditLog, since: int, *, user: str) -> Counter[str]:
+    """Return the requests of a user since a mark, by verb and resource; watches that were opened count, too."""
+    return Counter(f"{each.verb} {each.resource}" for each in log.requests(user=user, since=since))
+
+
+def counters(url: str, *names: str) -> dict[str, dict[str, float]]:
+    """Return counters of an exposition: name -> labels as written -> value."""
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    with _DIRECT.open(url, timeout=30) as answer:
+        for line in answer.read().decode().splitlines():
+            match = _SAMPLE.match(line)
+            if match and match[1] in found:
+                found[match[1]][match[2] or ""] = float(match[3])
+    return found
+
+
+def _processor_s(pid: int) -> float:
+    # The second field is the name, in brackets, with anything in it.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _status_kib(pid: int, field: str) -> int:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(text.split(f"{field}:")[1].split()[0])
