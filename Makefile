@@ -8,7 +8,7 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: $(STAMP) ## Measure speed and memory (build/bench/*.json)
 bench-sizing: $(STAMP) ## Judge plans by simulation, ours and four others (docs/sizing-benchmark.md)
 	@$(BIN)/python -m bench.sizing $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") \
 		$(if $(PROFILE),--profile "$(PROFILE)") $(if $(RESUME),--resume)
+
+bench-scale: $(STAMP) tools ## Run a thousand PDDeployments on a real control plane, beside HPA (build/bench-scale/scale.json)
+	@PYTHONPATH=deploy/local:. $(BIN)/python -m bench.scale $(if $(COUNT),--count "$(COUNT)") $(if $(BROKEN),--broken "$(BROKEN)")
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -172,7 +172,7 @@ def _measure_hpa(stack: Stack, options: argparse.Namespace, progress: Console) -
     with hpa.Adapter(plane.run_dir / "pki") as adapter:
         adapter.register(plane)
         progress.line(f"creating {len(scalers)} HorizontalPodAutoscalers on the same Deployments")
-        stack.api.create(scalers)
+        stack.api.create_all(scalers)
         wait_for("HPAs that read their metric", lambda: hpa.settled(stack.api, len(scalers)), 900.0, 5.0)
         time.sleep(4 * options.period)
         progress.line(f"measuring {options.periods} periods of {options.period:g} s")

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from bench.scale import fleet
 from bench.scale.fleet import Fault, Member
-from bench.scale.stack import Api
 
+from localplane.administrator import Administrator
 from localplane.plane import ControlPlane
 from localplane.waiting import wait_for
 
@@ -127,7 +127,7 @@ def autoscalers(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
             }
 
 
-def settled(api: Api, count: int) -> bool:
+def settled(api: Administrator, count: int) -> bool:
     """Whether all HPAs read their metric and are at rest."""
     items = api.get("/apis/autoscaling/v2/horizontalpodautoscalers")["items"]
     active = [

@@ -18,6 +18,7 @@ from localplane.processes import Process
 from localplane.prom import Prometheus
 from localplane.waiting import wait_for
 from support.engines import ScriptedEngines
+from support.manifests import documents, helm_template
 from support.plane import apply_in, deployment, replicas_of
 
 SYSTEM = "pdscaler-system"
@@ -26,6 +27,7 @@ NAME = "tiny"
 PREFILL = "tiny-prefill"
 DECODE = "tiny-decode"
 ARRIVALS = "llm_d_epp_request_total"
+_RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
 
 
 def resource(**spec: Any) -> dict[str, Any]:
@@ -73,6 +75,15 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def apply_rights(plane: ControlPlane) -> Path:
+    """Install the CRD and the chart's service account; return a kubeconfig with the rights that the chart grants."""
+    rendered = documents(helm_template(plane.tools, namespace=SYSTEM))
+    rights = [document for document in rendered if document["kind"] in _RIGHTS]
+    plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *rights)
+    plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+    return plane.service_account_kubeconfig(SYSTEM, "pdscaler")
 
 
 @dataclass

@@ -7,22 +7,14 @@ import pytest
 
 from localplane.plane import ControlPlane
 from localplane.prom import Prometheus
-from localplane.toolset import Tools
 from support.engines import ScriptedEngines
-from support.manifests import documents, helm_template
-from support.stage import DECODE, PREFILL, SYSTEM, Stage
-
-RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
+from support.stage import DECODE, PREFILL, Stage, apply_rights
 
 
 @pytest.fixture(scope="session")
-def chart_account(control_plane: ControlPlane, tools: Tools) -> Path:
+def chart_account(control_plane: ControlPlane) -> Path:
     """A kubeconfig of the chart's service account, with the rights that the chart's templates grant."""
-    rendered = documents(helm_template(tools, namespace=SYSTEM))
-    rights = [document for document in rendered if document["kind"] in RIGHTS]
-    control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *rights)
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
-    return control_plane.service_account_kubeconfig(SYSTEM, "pdscaler")
+    return apply_rights(control_plane)
 
 
 @pytest.fixture
