@@ -8,7 +8,7 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale soak clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-sizing: $(STAMP) ## Judge plans by simulation, ours and four others (docs/
 
 bench-scale: $(STAMP) tools ## Run a thousand PDDeployments on a real control plane, beside HPA (build/bench-scale/scale.json)
 	@PYTHONPATH=deploy/local:. $(BIN)/python -m bench.scale $(if $(COUNT),--count "$(COUNT)") $(if $(BROKEN),--broken "$(BROKEN)")
+
+soak: $(STAMP) tools ## Torment a running operator with random faults (DURATION=30m, SEED=0; build/soak/soak.json)
+	@PYTHONPATH=tests:deploy/local $(BIN)/python -m soak $(if $(DURATION),--duration "$(DURATION)") $(if $(SEED),--seed "$(SEED)")
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -53,6 +54,7 @@ def main() -> None:
     length_s = parse_duration(options.duration, "--duration")
     terminate_as_interrupt()
     options.output.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a proxy whose upstream is gone is no news
     progress = Console()
     tools = ensure_tools(progress)
     judge = Judge()

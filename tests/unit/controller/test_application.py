@@ -1,6 +1,7 @@
 """Before kopf runs: waiting for the CRD, and being told to stop meanwhile. And kopf's own end."""
 
 import asyncio
+import itertools
 import logging
 import os
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import kopf
 import pytest
 from aiohttp import web
 
 from pdscaler.api.config import OperatorConfig
 from pdscaler.cluster.errors import ClusterError
 from pdscaler.cluster.resources import PDDeployments
-from pdscaler.controller import application
+from pdscaler.controller import application, kopfsettings
 from pdscaler.controller.application import Application
 from pdscaler.controller.context import Context
 from pdscaler.controller.inventory import Inventory
@@ -130,6 +132,17 @@ async def test_a_watch_that_ends_with_an_error_ends_the_process_with_one_line(tm
     assert rest[0].startswith("error: the operator cannot follow PDDeployments any more and ends: ")
     assert "etcd" in rest[0]
     assert process.returncode == 1
+
+
+def test_a_failing_api_server_is_asked_for_ever_and_each_request_begins_anew() -> None:
+    settings = kopf.OperatorSettings()
+    kopfsettings.apply(settings, namespaced=False)
+    delays = settings.networking.error_backoffs
+    assert isinstance(delays, kopfsettings.Patience)
+    first = list(itertools.islice(delays, 10_000))
+    assert first == sorted(first)
+    assert first[-1] <= 15
+    assert list(itertools.islice(delays, 5)) == first[:5]
 
 
 async def test_a_loop_that_ends_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
