@@ -32,10 +32,10 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)")
 
 test: $(STAMP) tools ## Run every test, on real parts
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
-	@$(BIN)/python -m pytest -m "not e2e and not prometheus"
+	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser"
 
 lint: $(STAMP) ## Run the static checks
 	@$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """Fixtures with the real parts: control plane, Prometheus, tools. Nothing starts before a test asks for it.
 
-Tests under ``tests/e2e`` carry the marker ``e2e``; what uses only a real Prometheus carries ``prometheus``.
+Tests under ``tests/e2e`` carry the marker ``e2e``, those under ``tests/browser`` ``browser``; what uses only a real
+Prometheus carries ``prometheus``.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +23,9 @@ _MARKED_BY_FIXTURE = {"control_plane": "e2e", "prometheus": "prometheus"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs real parts, by folder and by fixture."""
     for item in items:
-        if item.path.is_relative_to(HERE / "e2e"):
-            item.add_marker("e2e")
+        for folder in ("e2e", "browser"):
+            if item.path.is_relative_to(HERE / folder):
+                item.add_marker(folder)
         for fixture, marker in _MARKED_BY_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)

@@ -86,6 +86,22 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def format_share(share: float | None) -> str:
+    """Write a share as per cent; 99.996 % is not written as 100 %; a dash where unknown.
+
+    Examples
+    --------
+    >>> format_share(1.0), format_share(0.99996), format_share(0.5), format_share(None)
+    ('100 %', '99.996 %', '50 %', '–')
+    """
+    if share is None or not math.isfinite(share):
+        return "–"
+    digits = 4 if share < 1 else 3
+    while share < 1 and digits < 16 and format_number(100 * share, digits) == "100":
+        digits += 1
+    return f"{format_number(100 * share, digits)} %"
+
+
 def format_need(required: float | None, replicas: int | None, digits: int = 3) -> str:
     """Write a real-valued need so that it explains the whole count: 4.003, which takes 5, is not shown as 4.
 

@@ -44,6 +44,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     assert {name for name in names if name.startswith("pdscaler/")} == in_tree
     assert "pdscaler/py.typed" in names
     assert {f"pdscaler/telemetry/presets/{name}.yaml" for name in ("vllm", "llmd")} <= names
+    assert {f"pdscaler/simulator/report/report.{kind}" for kind in ("css", "js")} <= names
     assert not [name for name in names if "test" in name or "conftest" in name]
 
 

@@ -3,8 +3,6 @@
 numba is imported by the simulation itself, so that bad input is told at once.
 """
 
-import csv
-import os
 import re
 import sys
 import time
@@ -18,19 +16,24 @@ import click
 
 from pdscaler.api.convert import to_scaling_spec
 from pdscaler.api.parse import load_pddeployment
+from pdscaler.cli.outfile import check_writable
 from pdscaler.cli.output import emit, output_option, terminal_width
-from pdscaler.cli.replaytable import Replayed, replay_table
+from pdscaler.cli.replayfiles import input_files, write_decisions, write_report
+from pdscaler.cli.replaytable import replay_table
 from pdscaler.cli.workload import Number
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import size
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import ScalingSpec
-from pdscaler.errors import InvalidInputError, NotSupportedYetError
-from pdscaler.units import format_duration, format_number, parse_duration
+from pdscaler.errors import InvalidInputError
+from pdscaler.units import format_duration, format_number, format_share, parse_duration
 
 if TYPE_CHECKING:
-    from pdscaler.simulator.result import ReplayResult
+    from pdscaler.simulator.replayed import Replayed
     from pdscaler.simulator.traces import Trace
+
+Stage = Callable[[str], Callable[[float], None] | None]
+"""Begins a part of the work under a name; what it returns is told the share that is done."""
 
 _LABEL = re.compile(r"(\d{1,6})P(\d{1,6})D", re.IGNORECASE)
 
@@ -79,7 +82,7 @@ DURATION = _Duration()
     "--observation-delay", type=DURATION, default="5s", show_default=True, metavar="TIME", help="Age of what is seen."
 )
 @click.option("--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Write the orders, a CSV.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report, an HTML page.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report, one HTML page.")
 @click.option("--oracle/--no-oracle", default=True, help="Set the clairvoyant schedule and the lower bound beside it.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all random numbers.")
 @output_option
@@ -103,10 +106,12 @@ def replay(
     The policy sees what an operator sees: means over windows, scrapes some seconds old, replicas that take --startup to
     serve. Give a --trace or --phases. Exit status: 0 done, 2 bad input.
     """
-    if report is not None:
-        raise NotSupportedYetError("--report", "is not supported yet (--decisions and -o json hold the figures)")
-    if decisions is not None:
-        _check_writable(decisions)
+    inputs = {"resource": file, **{role: source[role] for role in ("trace", "phases") if source[role] is not None}}
+    for option, path in (("--decisions", decisions), ("--report", report)):
+        if path is not None:
+            check_writable(option, path, list(inputs.values()))
+    if report is not None and decisions is not None and report.absolute() == decisions.absolute():
+        raise InvalidInputError("--report", f"{report} is where --decisions writes, too")
     began_s = time.monotonic()
     resource = load_pddeployment(file)
     spec = to_scaling_spec(resource)
@@ -114,13 +119,16 @@ def replay(
         limits = spec.sizing.limits.map(lambda pool: with_changes(pool, startup_s=startup))
         spec = with_changes(spec, sizing=with_changes(spec.sizing, limits=limits))
     trace = _requests(seed=seed, **source)
+    given = input_files(inputs) if report is not None else ()
     try:
         replayed = _replayed(spec, trace, policy, initial, (measure_from, observation_delay, seed), oracle=oracle)
     except InvalidInputError as error:
         # What only the core checks is a field of the file too; a figure's own name says where it was given.
         raise error.with_source(str(file)) if error.field.startswith("spec.") else error from None
     if decisions is not None:
-        _write_decisions(decisions, replayed.result)
+        write_decisions(decisions, replayed.result.orders)
+    if report is not None:
+        write_report(report, replayed, given, click.get_current_context())
     elapsed_s = time.monotonic() - began_s
     emit(
         replay_document(replayed),
@@ -156,12 +164,13 @@ def _replayed(
     settings: tuple[float, float, int],
     *,
     oracle: bool,
-) -> Replayed:
+) -> "Replayed":
     from pdscaler.core.simulation.requests import RequestTable
     from pdscaler.simulator.bound import bound
     from pdscaler.simulator.oracle import clairvoyant
     from pdscaler.simulator.policies import Setting, make_policy
     from pdscaler.simulator.replay import ReplaySettings, replay
+    from pdscaler.simulator.replayed import Replayed
 
     notes = list(trace.notes)
     if initial is None:
@@ -171,16 +180,19 @@ def _replayed(
     measure_from_s, delay_s, seed = settings
     table = RequestTable(trace.arrival_s, trace.input_tokens, trace.output_tokens, trace.prefix_hit_tokens)
     options = ReplaySettings(measure_from_s=measure_from_s, observation_delay_s=delay_s, seed=seed)
-    with _progress() as tell:
-        result = replay(spec, table, policy, initial, settings=options, progress=tell)
-    if oracle:
-        schedule = clairvoyant(spec.sizing, table, measured_from_s=result.measured_from_s, seed=seed)
-        least = bound(spec.sizing, table, measured_from_s=result.measured_from_s)
-        result = with_changes(result, oracle_gpu_hours=schedule.gpu_hours, bound_gpu_hours=least.gpu_hours)
-        if not schedule.reached:
-            short = f"{100 * schedule.attainment.joint:.4g} %"
-            notes.append(f"even the clairvoyant schedule attains {short} only: its GPU-hours are no measure here")
-    return Replayed(spec, name, trace.source, result, seed, tuple(notes))
+    schedule = None
+    with _progress() as stage:
+        result = replay(spec, table, policy, initial, settings=options, progress=stage("replaying"))
+        if oracle:
+            measured_s, told = result.measured_from_s, stage("clairvoyant schedule")
+            schedule = clairvoyant(spec.sizing, table, measured_from_s=measured_s, seed=seed, progress=told)
+            stage("lower bound")
+            least = bound(spec.sizing, table, measured_from_s=measured_s)
+            result = with_changes(result, oracle_gpu_hours=schedule.gpu_hours, bound_gpu_hours=least.gpu_hours)
+    if schedule is not None and not schedule.reached:
+        short = format_share(schedule.attainment.joint)
+        notes.append(f"even the clairvoyant schedule attains {short} only: its GPU-hours are no measure here")
+    return Replayed(spec, name, trace.source, result, seed, schedule, tuple(notes))
 
 
 def _first_plan(spec: ScalingSpec, trace: "Trace") -> tuple[PerPool[int], str]:
@@ -200,39 +212,26 @@ def _first_plan(spec: ScalingSpec, trace: "Trace") -> tuple[PerPool[int], str]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float], None] | None]:
-    """Show a bar on a terminal's standard error."""
+def _progress() -> Iterator[Stage]:
+    """Show a bar on a terminal's standard error, part by part."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda _name: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("replaying"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replay", total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+        task = bar.add_task("", total=None)
+
+        def stage(name: str) -> Callable[[float], None]:
+            bar.reset(task, description=name, total=None)  # a part that tells nothing only pulses
+            return lambda share: bar.update(task, completed=share, total=1.0)
+
+        yield stage
 
 
-def _check_writable(path: Path) -> None:
-    """Say before a long run what would keep its result from being written."""
-    if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise InvalidInputError("--decisions", f"{path} cannot be written")
-
-
-def _write_decisions(path: Path, result: "ReplayResult") -> None:
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("time_s", "prefill", "decode"))
-            for order in result.orders:
-                writer.writerow((f"{order.at_s:.15g}", order.replicas.prefill, order.replicas.decode))
-    except OSError as error:
-        problem = (error.strerror or "error").lower()
-        raise InvalidInputError("--decisions", f"{path} cannot be written: {problem}") from None
-
-
-def replay_document(replayed: Replayed) -> dict[str, object]:
+def replay_document(replayed: "Replayed") -> dict[str, object]:
     """Return the answer as the JSON document of DESIGN section 5; it is the same for the same input."""
     result = replayed.result
     attainment = result.attainment

@@ -1,51 +1,17 @@
-"""The text of ``pdscaler replay``: what was attained, what it cost. May import core, units and cli."""
+"""The text of ``pdscaler replay``: what it attained, what it cost. May import core, units, cli, simulator (types)."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pdscaler.cli.lines import labelled, left_and_right
 from pdscaler.cli.output import WIDTH, aligned, strong
-from pdscaler.core.pools import PerPool
 from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Statistic
-from pdscaler.core.spec import ScalingSpec
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration, format_number, format_share
 
 if TYPE_CHECKING:
-    from pdscaler.simulator.result import ReplayResult
+    from pdscaler.simulator.replayed import Replayed
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A replay and what it rests on.
-
-    Parameters
-    ----------
-    spec, policy
-        Who decided, for what.
-    source
-        Name of the trace.
-    result
-        What it came to.
-    seed
-        Of all random numbers.
-    notes
-        What the user should know.
-    """
-
-    spec: ScalingSpec
-    policy: str
-    source: str
-    result: "ReplayResult"
-    seed: int
-    notes: tuple[str, ...] = ()
-
-    @staticmethod
-    def label(replicas: PerPool[int]) -> str:
-        """Return counts as xPyD."""
-        return f"{replicas.prefill}P{replicas.decode}D"
-
-
-def replay_table(replayed: Replayed, *, elapsed_s: float, width: int = WIDTH) -> str:
+def replay_table(replayed: "Replayed", *, elapsed_s: float, width: int = WIDTH) -> str:
     """Return the answer for people, in at most ``width`` columns where the words allow.
 
     Parameters
@@ -71,7 +37,7 @@ def replay_table(replayed: Replayed, *, elapsed_s: float, width: int = WIDTH) ->
     ]
     table = aligned(rows)
     lines += table if max(map(len, table)) <= width else aligned(list(zip(*rows, strict=True)))
-    lines += ["", *labelled("within both", f"{_percent(attainment.joint)} of the requests", width)]
+    lines += ["", *labelled("within both", f"{format_share(attainment.joint)} of the requests", width)]
     hours = f"{format_number(result.gpu_hours, 4)}, with drain {format_number(result.gpu_hours_with_drain, 4)}"
     lines += labelled("GPU-hours", hours, width)
     if result.oracle_gpu_hours is not None and result.bound_gpu_hours is not None:
@@ -98,18 +64,4 @@ def _latency(name: str, latency: LatencyStatistics, target: LatencyTarget | None
     if target is None:
         return (name, *values, "–", "–")
     word = "mean" if target.statistic is Statistic.MEAN else target.statistic.value
-    return (name, *values, f"{format_duration(target.target_s)} ({word})", _percent(share))
-
-
-def _percent(share: float) -> str:
-    """Return a share as per cent; 99.996 % is not 100 %.
-
-    Examples
-    --------
-    >>> _percent(1.0), _percent(0.99996), _percent(0.5)
-    ('100 %', '99.996 %', '50 %')
-    """
-    digits = 3
-    while share < 1 and digits < 8 and format_number(100 * share, digits) == "100":
-        digits += 1
-    return f"{format_number(100 * share, max(digits, 4 if share < 1 else 3))} %"
+    return (name, *values, f"{format_duration(target.target_s)} ({word})", format_share(share))

@@ -5,7 +5,7 @@ in it the attainment, with all that other windows leave behind; what a window ne
 given up at its end. Nothing proves that no schedule is cheaper: it is an upper bound of the least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ def clairvoyant(
     attainment: float = ATTAINMENT,
     windows_s: Sequence[float] = WINDOWS_S,
     seed: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> Schedule:
     """Return the cheapest clairvoyant schedule over several lengths of the windows.
 
@@ -101,6 +102,8 @@ def clairvoyant(
         Lengths to try, seconds, > 0.
     seed
         Of random routing.
+    progress
+        Told the share of the search that is done, now and then.
 
     Raises
     ------
@@ -109,7 +112,13 @@ def clairvoyant(
     """
     return min(
         schedules(
-            spec, requests, measured_from_s=measured_from_s, attainment=attainment, windows_s=windows_s, seed=seed
+            spec,
+            requests,
+            measured_from_s=measured_from_s,
+            attainment=attainment,
+            windows_s=windows_s,
+            seed=seed,
+            progress=progress,
         ),
         key=lambda schedule: (not schedule.reached, schedule.gpu_hours),
     )
@@ -123,6 +132,7 @@ def schedules(
     attainment: float = ATTAINMENT,
     windows_s: Sequence[float] = WINDOWS_S,
     seed: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Schedule, ...]:
     """Return the clairvoyant schedule of each length of the windows; see :func:`clairvoyant`."""
     checked(requests)
@@ -133,7 +143,12 @@ def schedules(
     if requests.arrival_s[-1] < measured_from_s:
         raise InvalidInputError("--measure-from", "leaves nothing to measure: the last request arrives before it")
     search = _Search(spec, requests, measured_from_s, attainment, seed)
-    return tuple(search.schedule(window_s) for window_s in windows_s)
+    found = []
+    for window_s in windows_s:
+        found.append(search.schedule(window_s))
+        if progress is not None:
+            progress(len(found) / len(windows_s))
+    return tuple(found)
 
 
 class _Search:

@@ -1,4 +1,7 @@
-"""What a replay came to: attainment, GPU-hours, what was ordered, and how it went over time. Imports numpy and core."""
+"""What a replay came to: attainment, GPU-hours, what was ordered, and how it went over time.
+
+May import numpy, core and simulator.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +13,9 @@ from numpy.typing import NDArray
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.simulation.run import Lives, Records
-from pdscaler.core.slo import LatencyStatistics, Slo, Statistic
+from pdscaler.core.slo import LatencyStatistics, LatencyTarget, Slo, Statistic
 from pdscaler.simulator.ledger import OrderMade
+from pdscaler.simulator.traces import LEAST_SPAN_S
 
 Reals = NDArray[np.float64]
 
@@ -36,15 +40,17 @@ class Series:
     Parameters
     ----------
     begin_s
-        Begins of the windows, seconds; they are equally long.
+        Begins of the windows, seconds, at equal distances.
     window_s
-        Their length, seconds.
+        Their length, seconds; the last one ends with the last arrival: it is half to one and a half times as long.
     load_rps
-        Arrivals per second.
+        Arrivals per second; NaN where all arrive at once.
     ordered, ready
         Replicas at the end of each window; those that serve new requests are ready.
     ttft_p50_s, ttft_p99_s, tpot_p50_s, tpot_p99_s
         Of the requests that arrived in the window, seconds; NaN where there is none.
+    ttft_bound_s, tpot_bound_s
+        The statistic that the target binds; the mean where there is no target. NaN likewise.
     attainment
         Share of them within both targets; NaN likewise.
     """
@@ -58,6 +64,8 @@ class Series:
     ttft_p99_s: Reals
     tpot_p50_s: Reals
     tpot_p99_s: Reals
+    ttft_bound_s: Reals
+    tpot_bound_s: Reals
     attainment: Reals
 
     def __len__(self) -> int:
@@ -162,25 +170,22 @@ def series_of(
         Begin, end, and length of a window, seconds.
     """
     begin_s, end_s, window_s = span
-    count = max(1, math.ceil((end_s - begin_s) / window_s - 1e-9))
+    count = max(1, round((end_s - begin_s) / window_s))
     begins_s = np.asarray(begin_s + window_s * np.arange(count), np.float64)
+    ends_s = np.append(begins_s[1:], max(begin_s, end_s))
     places = np.searchsorted(records.arrival_s, np.append(begins_s, np.inf))
     within = met(records, slo)
     joint = within.prefill & within.decode
-    quantiles = np.full((count, 4), np.nan)
+    latencies = np.full((count, 6), np.nan)
     attainment = np.full(count, np.nan)
     for window, (first, last) in enumerate(pairwise(places.tolist())):
         if first < last:
-            quantiles[window, :2] = np.quantile(records.ttft_s[first:last], (0.5, 0.99))
-            tpot_s = records.tpot_s[first:last]
-            tpot_s = tpot_s[~np.isnan(tpot_s)]
-            if len(tpot_s):
-                quantiles[window, 2:] = np.quantile(tpot_s, (0.5, 0.99))
+            latencies[window, :3] = _of_window(records.ttft_s[first:last], slo.ttft)
+            latencies[window, 3:] = _of_window(records.tpot_s[first:last], slo.tpot)
             attainment[window] = joint[first:last].mean()
-    ends_s = np.minimum(begins_s + window_s, end_s)
     made_s = np.array([order.at_s for order in orders])
     holding = np.searchsorted(made_s, ends_s, side="right") - 1
-    lasted_s = np.maximum(ends_s - begins_s, 1e-9)
+    lasted_s = np.where(ends_s - begins_s > LEAST_SPAN_S, ends_s - begins_s, np.nan)
     return Series(
         begin_s=begins_s,
         window_s=window_s,
@@ -190,12 +195,32 @@ def series_of(
             np.array([order.replicas.decode for order in orders])[holding],
         ),
         ready=PerPool(*(_ready(records.lives[pool], startup, ends_s) for pool, startup in startup_s.items())),
-        ttft_p50_s=quantiles[:, 0],
-        ttft_p99_s=quantiles[:, 1],
-        tpot_p50_s=quantiles[:, 2],
-        tpot_p99_s=quantiles[:, 3],
+        ttft_p50_s=latencies[:, 0],
+        ttft_p99_s=latencies[:, 1],
+        ttft_bound_s=latencies[:, 2],
+        tpot_p50_s=latencies[:, 3],
+        tpot_p99_s=latencies[:, 4],
+        tpot_bound_s=latencies[:, 5],
         attainment=attainment,
     )
+
+
+def _of_window(values_s: Reals, target: LatencyTarget | None) -> tuple[float, float, float]:
+    """Return P50, P99 and the target's statistic; NaN where nothing was observed."""
+    values_s = values_s[~np.isnan(values_s)]
+    if not len(values_s):
+        return math.nan, math.nan, math.nan
+    p50, p99 = np.quantile(values_s, (0.5, 0.99))
+    quantile = None if target is None else target.statistic.quantile
+    return float(p50), float(p99), float(values_s.mean() if quantile is None else np.quantile(values_s, quantile))
+
+
+def ready_steps(lives: Lives, startup_s: float, begin_s: float, end_s: float) -> tuple[Reals, NDArray[np.int64]]:
+    """Return from when on how many replicas of a pool take requests: points of time, the first one the begin."""
+    times_s = np.concatenate((lives.ordered_s + startup_s, lives.left_s))
+    times_s = np.unique(times_s[(times_s > begin_s) & (times_s <= end_s)])
+    times_s = np.concatenate(([begin_s], times_s))
+    return times_s, _ready(lives, startup_s, times_s)
 
 
 def _ready(lives: Lives, startup_s: float, at_s: Reals) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ SCALE_WINDOW_S = 10.0
 MAX_REQUESTS = 20_000_000
 """Requests of a scaled trace: four columns of this many are about a gigabyte while they are sorted."""
 
-_LEAST_SPAN_S = 1e-6
+LEAST_SPAN_S = 1e-6
 """Requests closer together than any clock of a trace tells apart have no rate."""
 
 _HEADERS = "arrival_s,input_tokens,output_tokens or TIMESTAMP,ContextTokens,GeneratedTokens or BurstGPT's"
@@ -259,7 +259,7 @@ def trace_workload(trace: Trace) -> WorkloadStats:
     varies over minutes it measures that too, and says nothing about queues at one moment (MODEL section 3).
     """
     gaps = np.diff(trace.arrival_s)
-    if not len(gaps) or gaps.sum() < _LEAST_SPAN_S:
+    if not len(gaps) or gaps.sum() < LEAST_SPAN_S:
         raise InvalidInputError("", "needs at least two requests at different times", trace.source)
     hit_ratio = float(trace.prefix_hit_tokens.sum() / trace.input_tokens.sum())
     if hit_ratio >= 1:

@@ -1,7 +1,11 @@
 """``pdscaler replay``: the JSON contract, decisions.csv, the table, exit statuses and errors."""
 
 import csv
+import hashlib
 import math
+import os
+import shlex
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,9 @@ import pytest
 from click.testing import Result
 
 from pdscaler.cli.output import WIDTH
+from pdscaler.units import format_number, format_share
 from support.commands import answer, command
+from support.reports import parsed
 
 SAMPLE = Path(__file__).parents[3] / "deploy/samples/deepseek-v31.yaml"
 PHASES = """
@@ -113,7 +119,17 @@ def test_the_table_says_what_it_cost_and_attained(trace: Path) -> None:
         ((), "--trace: is required (or --phases FILE)"),
         (("--trace", "TRACE", "--phases", "x.yaml"), "--trace: excludes --phases"),
         (("--phases", "x.yaml", "--rate-scale", "2"), "--rate-scale: goes with --trace"),
-        (("--trace", "TRACE", "--report", "x.html"), "--report: is not supported yet"),
+        (
+            ("--trace", "TRACE", "--report", "/nowhere/r.html"),
+            "--report: /nowhere/r.html cannot be written: there",
+        ),
+        (("--trace", "TRACE", "--report", "/"), "--report: / cannot be written: is a folder"),
+        (("--trace", "TRACE", "--report", "x" * 300), f"--report: {'x' * 300} cannot be written: file name too long"),
+        (("--trace", "TRACE", "--report", "TRACE"), "--report: TRACE cannot be written: it is read by this command"),
+        (
+            ("--trace", "TRACE", "--report", "same", "--decisions", "./same"),
+            "--report: same is where --decisions",
+        ),
         (("--trace", "TRACE", "--policy", "magic"), '--policy: "magic" is unknown (there are: pdscaler, static,'),
         (("--trace", "TRACE", "--initial", "7"), '--initial: "7" is not like 7P5D'),
         (("--trace", "TRACE", "--initial", "0P5D"), "--initial: 0 prefill replicas are out of bounds (minReplicas 1"),
@@ -127,8 +143,57 @@ def test_bad_input_is_one_line(trace: Path, options: tuple[str, ...], message: s
     result = run("-f", SAMPLE, *(trace if option == "TRACE" else option for option in options))
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.startswith(f"error: {message.replace('TRACE', str(trace))}")
     assert result.stderr.count("\n") == 1
+
+
+def test_the_report_repeats_the_answer_and_the_command(trace: Path, tmp_path: Path) -> None:
+    page, decisions = tmp_path / "a report.html", tmp_path / "decisions.csv"
+    page.write_text("an old one", encoding="utf-8")
+    page.chmod(0o640)
+    options = ("-f", SAMPLE, "--trace", trace, "--startup", "1m", "--measure-from", "5m", "--initial", "3p4d")
+    answer = replay(*options, "--report", page, "--decisions", decisions, "--rate-scale", "0.5")
+    document = parsed(page.read_text(encoding="utf-8"))
+    assert page.stat().st_mode & 0o777 == 0o640
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a report.html", "decisions.csv"]
+    tiles = {tile.one("dt").text: [node.text for node in tile.all("dd")] for tile in document.one("dl").all("div")}
+    assert tiles["Within both targets"][0] == format_share(answer["attainment"]["joint"])
+    assert tiles["GPU-hours"][0] == format_number(answer["gpu_hours"], 4)
+    ratio = format_number(answer["gpu_hours"] / answer["oracle_gpu_hours"])
+    assert tiles["Against hindsight"][0] == f"{ratio}×"
+    (orders,) = [table for table in document.all("table") if table.one("caption").text == "Orders"]
+    with decisions.open(encoding="utf-8") as file:
+        assert len(orders.one("tbody").all("tr")) == len(list(csv.DictReader(file))) - 1
+    # The trace's hash, and a command that does the same again.
+    assert hashlib.sha256(trace.read_bytes()).hexdigest() in document.text
+    assert SAMPLE.read_text(encoding="utf-8") in document.text
+    (command,) = [code.text for code in document.all("code") if code.text.startswith("pdscaler replay ")]
+    written = page.read_bytes()
+    words = shlex.split(command)
+    assert words[words.index("--startup") + 1] == "60s"
+    assert words[words.index("--initial") + 1] == "3P4D"
+    assert words[words.index("--report") + 1] == str(page)
+    assert words[-2:] == ["-o", "json"]
+    assert replay(*words[2:-2]) == answer
+    assert page.read_bytes() == written
+
+
+def test_a_report_into_a_pipe_is_written_as_it_is(trace: Path, tmp_path: Path) -> None:
+    """What is no regular file is not replaced by one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text, "utf-8")
+        result = run("-f", SAMPLE, "--trace", trace, "--policy", "static", "--no-oracle", "--report", pipe)
+        assert result.exit_code == 0, result.output
+        assert read.result(30).startswith("<!DOCTYPE html>")
+    assert pipe.is_fifo()
+
+
+def test_a_report_that_cannot_be_written_in_the_end_is_one_line(trace: Path) -> None:
+    result = run("-f", SAMPLE, "--trace", trace, "--policy", "static", "--no-oracle", "--report", "/dev/full")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --report: /dev/full cannot be written: no space left on device\n"
 
 
 def test_too_little_load_to_plan_for_begins_with_the_least(tmp_path: Path) -> None:
