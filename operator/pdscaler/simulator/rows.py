@@ -60,6 +60,11 @@ class Format:
         """Columns that must be there."""
         return frozenset((self.arrival, self.input_tokens, self.output_tokens))
 
+    @property
+    def read(self) -> frozenset[str]:
+        """Columns that are read where they are there."""
+        return self.columns if self.prefix_hit_tokens is None else self.columns | {self.prefix_hit_tokens}
+
     def row(self, values: Mapping[str, object], where: Where) -> Row | None:
         """Read one line; None for a failed request.
 
@@ -112,7 +117,9 @@ def whole_number(value: object, column: str, where: Where, least: int = 1) -> in
     """
     number = _parsed(value)
     if not number.is_integer() or not least <= number <= MAX_TOKENS:
-        raise InvalidInputError("", f"{column} is {shown(value)}, expected a whole number of at least {least}", where())
+        hint = " (leave out requests that failed)" if number == 0 else ""
+        problem = f"{column} is {shown(value)}, expected a whole number of at least {least}{hint}"
+        raise InvalidInputError("", problem, where())
     return int(number)
 
 
@@ -154,13 +161,25 @@ def timestamp(value: object, column: str, where: Where) -> float:
     try:
         moment = datetime.fromisoformat(head + tail[digits:] if dot else text)
         fraction = float(f"0.{tail[:digits]}") if digits else 0.0
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp() + fraction
+    except (ValueError, OverflowError):
         raise InvalidInputError(
             "", f"{column} is {shown(value)}, expected a date and time such as 2023-11-16 18:15:46.6805900", where()
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp() + fraction
+
+
+def names_zone(value: object) -> bool:
+    """Return whether a point of time that :func:`timestamp` has read says its zone.
+
+    Examples
+    --------
+    >>> [names_zone(text) for text in ("2023-11-16 18:15:46.68", "2023-11-16T18:15:46Z", "2023-11-16 18:15:46-08:00")]
+    [False, True, True]
+    """
+    text = str(value).strip()
+    return text[-1:] in {"Z", "z"} or any(sign in text[10:] for sign in "+-")
 
 
 PLAIN = Format(

@@ -1,17 +1,6 @@
-"""Recorded requests: reading the formats of DESIGN section 5, scaling the rate, statistics. May import core and errors.
+"""Recorded requests: the formats of DESIGN section 5, scaling, statistics. May import core, units and errors."""
 
-The format is told by the content, not by the name: gzip by its first bytes, CSV dialects by the header, JSON lines by
-the first character.
-"""
-
-import csv
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +9,9 @@ from numpy.typing import NDArray
 
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
-from pdscaler.simulator.rows import CSV_FORMATS, MOONCAKE, Format, Row, shown
+from pdscaler.simulator.rows import MOONCAKE, Row
+from pdscaler.simulator.tracefile import lines_of, opened, source_name
+from pdscaler.units import format_number
 
 SCALE_WINDOW_S = 10.0
 """Copies of a request are spread over this many seconds (DESIGN section 5)."""
@@ -31,7 +22,9 @@ MAX_REQUESTS = 20_000_000
 LEAST_SPAN_S = 1e-6
 """Requests closer together than any clock of a trace tells apart have no rate."""
 
-_HEADERS = "arrival_s,input_tokens,output_tokens or TIMESTAMP,ContextTokens,GeneratedTokens or BurstGPT's"
+GAP_S = 600.0
+GAP_MEANS = 30.0
+"""A gap is named that is at least so long, and so many times the mean of all others; chance makes none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,33 +93,15 @@ def read_trace(path: Path) -> Trace:
     Mooncake's ``hash_ids`` are not turned into prefix hits: what hits depends on the cache of the replica that a
     request joins. Requests that BurstGPT records with 0 response tokens failed, and are left out.
     """
-    try:
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if compressed else raw
-            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-                return _read(text, path.name)
-    except UnicodeDecodeError as error:
-        raise InvalidInputError("", "is not text in UTF-8 (is it a trace?)", path.name) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidInputError("", f"is damaged: {error}", path.name) from error
-    except OSError as error:
-        raise InvalidInputError("", f"cannot be read: {(error.strerror or 'error').lower()}", str(path)) from error
+    with opened(path) as text:
+        return _read(text, source_name(path))
 
 
 def _read(text: TextIO, source: str) -> Trace:
-    first = text.readline()
-    if not first.strip():
-        raise InvalidInputError("", f"is empty; expected a header ({_HEADERS}) or JSON lines", source)
-    lines = chain((first,), text)
-    if first.lstrip().startswith("{"):
-        layout, rows = MOONCAKE, _json_rows(lines, source)
-    else:
-        layout, rows = _csv_rows(lines, source)
+    lines = lines_of(text, source)
     kept: list[Row] = []
     failed = 0
-    for row in rows:
+    for row in lines.rows:
         if row is None:
             failed += 1
         else:
@@ -136,11 +111,13 @@ def _read(text: TextIO, source: str) -> Trace:
     arrival_s = np.array([row.arrival_s for row in kept])
     notes = []
     if failed:
-        notes.append(f"{source}: {failed} failed requests (0 response tokens) left out")
-    if layout is MOONCAKE:
+        notes.append(f"{source}: {failed} failed request{'' if failed == 1 else 's'} (0 response tokens) left out")
+    if lines.layout is MOONCAKE:
         notes.append(f"{source}: hash_ids are not turned into prefix hits")
+    if len(lines.zones) > 1:
+        notes.append(f"{source}: some points of time name a zone and some do not; these were read as UTC")
     trace = Trace(
-        arrival_s=arrival_s - arrival_s.min() if layout.absolute else arrival_s,
+        arrival_s=arrival_s - arrival_s.min() if lines.layout.absolute else arrival_s,
         input_tokens=np.array([row.input_tokens for row in kept], dtype=np.int64),
         output_tokens=np.array([row.output_tokens for row in kept], dtype=np.int64),
         prefix_hit_tokens=np.array([row.prefix_hit_tokens for row in kept], dtype=np.int64),
@@ -149,57 +126,26 @@ def _read(text: TextIO, source: str) -> Trace:
     if np.any(np.diff(trace.arrival_s) < 0):
         notes.append(f"{source}: not in order of arrival; sorted")
         trace = _sorted(trace)
+    notes += _gap_note(trace)
     return replace(trace, notes=tuple(notes))
+
+
+def _gap_note(trace: Trace) -> list[str]:
+    """Name the longest gap where it looks like a hole in the recording: long, and unlike all others."""
+    gaps_s = np.diff(trace.arrival_s)
+    if len(gaps_s) < 2:
+        return []
+    place = int(np.argmax(gaps_s))
+    longest_s = float(gaps_s[place])
+    others_s = (float(gaps_s.sum()) - longest_s) / (len(gaps_s) - 1)
+    if longest_s < GAP_S or longest_s < GAP_MEANS * others_s:
+        return []
+    words = f"nothing arrives for {format_number(longest_s / 60)} min after {trace.arrival_s[place]:.6g} s"
+    return [f"{trace.source}: {words}; replayed as silence (is it a hole in the recording?)"]
 
 
 def _sorted(trace: Trace) -> Trace:
     return trace.take(np.argsort(trace.arrival_s, kind="stable"))
-
-
-def _csv_rows(lines: Iterator[str], source: str) -> tuple[Format, Iterator[Row | None]]:
-    reader = csv.reader(lines)
-    try:
-        header = [name.strip() for name in next(reader)]
-    except csv.Error as error:
-        raise InvalidInputError("", f"is not CSV: {error}", f"{source} line 1") from error
-    layout = next((known for known in CSV_FORMATS if known.columns <= set(header)), None)
-    if layout is None:
-        raise InvalidInputError(
-            "", f"unknown columns {shown(','.join(header))}; expected {_HEADERS}", f"{source} line 1"
-        )
-
-    def where() -> str:
-        return f"{source} line {reader.line_num}"
-
-    def rows() -> Iterator[Row | None]:
-        try:
-            for values in reader:
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise InvalidInputError("", f"has {len(values)} values, the header has {len(header)}", where())
-                yield layout.row(dict(zip(header, values, strict=True)), where)
-        except csv.Error as error:
-            raise InvalidInputError("", f"is not CSV: {error}", where()) from error
-
-    return layout, rows()
-
-
-def _json_rows(lines: Iterator[str], source: str) -> Iterator[Row | None]:
-    for number, line in enumerate(lines, start=1):
-
-        def where(number: int = number) -> str:
-            return f"{source} line {number}"
-
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInputError("", f"is not JSON ({shown(line.strip())})", where()) from error
-        if not isinstance(values, dict):
-            raise InvalidInputError("", f"is {shown(values)}, expected a JSON object", where())
-        yield MOONCAKE.row(values, where)
 
 
 def scale_trace(trace: Trace, factor: float, rng: np.random.Generator) -> Trace:

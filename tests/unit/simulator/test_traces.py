@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_burstgpt_leaves_failed_requests_out(tmp_path: Path) -> None:
     )
     trace = read_trace(written(tmp_path / "burst.csv", text))
     assert rows(trace) == [(5.0, 472, 18, 0), (118.0, 417, 276, 0)]
-    assert trace.notes == ("burst.csv: 1 failed requests (0 response tokens) left out",)
+    assert trace.notes == ("burst.csv: 1 failed request (0 response tokens) left out",)
 
 
 def test_what_is_not_in_order_is_sorted_with_a_note(tmp_path: Path) -> None:
@@ -104,6 +105,50 @@ def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
     assert rows(read_trace(path)) == [(0.0, 1, 2, 0)]
 
 
+def test_blank_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+    text = "\n  \n" + HEADER + "\n0,1,2\n   \n1,1,x\n"
+    with pytest.raises(InvalidInputError, match=r't\.csv line 7: output_tokens is "x"'):
+        read_trace(written(tmp_path / "t.csv", text))
+    assert rows(read_trace(written(tmp_path / "t.csv", text.replace("x", "5")))) == [(0.0, 1, 2, 0), (1.0, 1, 5, 0)]
+
+
+def test_lines_that_end_as_on_an_old_macintosh_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes((HEADER + "0,1,2\n1,3,4\n").replace("\n", "\r").encode())
+    assert rows(read_trace(path)) == [(0.0, 1, 2, 0), (1.0, 3, 4, 0)]
+
+
+def test_times_with_and_without_zones_are_said_to_be_mixed(tmp_path: Path) -> None:
+    header, other = "TIMESTAMP,ContextTokens,GeneratedTokens\n", "2024-05-12T02:00:01+02:00,1,1\n"
+    mixed = read_trace(written(tmp_path / "t.csv", header + "2024-05-12 00:00:00,1,1\n" + other))
+    assert mixed.arrival_s.tolist() == [0.0, 1.0]
+    assert mixed.notes == ("t.csv: some points of time name a zone and some do not; these were read as UTC",)
+    assert read_trace(written(tmp_path / "t.csv", header + other + other)).notes == ()
+
+
+def test_a_hole_is_named_and_a_quiet_night_is_not(tmp_path: Path) -> None:
+    def notes(arrivals: list[float]) -> tuple[str, ...]:
+        text = HEADER + "".join(f"{at_s},1,1\n" for at_s in arrivals)
+        return read_trace(written(tmp_path / "t.csv", text)).notes
+
+    steady = [float(number) for number in range(3600)]
+    (note,) = notes([*steady, *(10_000 + at_s for at_s in steady)])
+    assert note == (
+        "t.csv: nothing arrives for 107 min after 3599 s; replayed as silence (is it a hole in the recording?)"
+    )
+    assert notes(steady) == ()
+    assert notes([900.0 * number for number in range(50)]) == ()  # seldom, and always so
+    rng = np.random.default_rng(0)
+    assert notes(np.cumsum(rng.exponential(120.0, 20_000)).tolist()) == ()  # chance makes none
+
+
+def test_a_file_name_is_shown_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\n\x1b\xff.csv")
+    trace = read_trace(written(path, HEADER + "1,1,1\n0,1,1\n"))
+    assert trace.source == "a\\n\\x1b\\udcff.csv"
+    assert trace.notes[0].isprintable()
+
+
 COUNT = "expected a whole number of at least 1"
 SECONDS = "expected a number of seconds, at least 0"
 
@@ -113,14 +158,14 @@ SECONDS = "expected a number of seconds, at least 0"
     [
         ("1,abc,5", f'input_tokens is "abc", {COUNT}'),
         ("1,,5", f'input_tokens is "", {COUNT}'),
-        ("1,0,5", f'input_tokens is "0", {COUNT}'),
+        ("1,0,5", f'input_tokens is "0", {COUNT} (leave out requests that failed)'),
         ("1,-3,5", f'input_tokens is "-3", {COUNT}'),
         ("1,1.5,5", f'input_tokens is "1.5", {COUNT}'),
         ("1,nan,5", f'input_tokens is "nan", {COUNT}'),
         ("1,inf,5", f'input_tokens is "inf", {COUNT}'),
         ("1,1_000,5", f'input_tokens is "1_000", {COUNT}'),
         ("1,1e300,5", f'input_tokens is "1e300", {COUNT}'),
-        ("1,5,0", f'output_tokens is "0", {COUNT}'),
+        ("1,5,0", f'output_tokens is "0", {COUNT} (leave out requests that failed)'),
         ("x,5,5", f'arrival_s is "x", {SECONDS}'),
         ("-1,5,5", f'arrival_s is "-1", {SECONDS}'),
         ("nan,5,5", f'arrival_s is "nan", {SECONDS}'),
@@ -174,11 +219,43 @@ def test_a_bad_json_line_is_named(tmp_path: Path, line: str, problem: str) -> No
         (b"a" * 200_000, "t line 1: is not CSV: field larger"),
         (b"a,b,c\n1,2,3\n", 't line 1: unknown columns "a,b,c"'),
         (HEADER.encode(), "t: has no requests"),
-        (b"\xff\xfe\x00\x01", "t: is not text in UTF-8"),
+        (b"\xff\x00\x01", "t: is not text in UTF-8"),
+        (HEADER.encode("utf-16"), "t: is text in UTF-16: write it in UTF-8"),
+        (b"PK\x03\x04rest", "t: is compressed with zip: unpack it, or compress it with gzip"),
+        (b"\n\r\n\n", "t: is empty"),
+        (gzip.compress(b""), "t: is empty"),
+        (
+            b"arrival_s;input_tokens;output_tokens\n0;1;1\n",
+            "t line 1: has its columns separated by semicolons; separate",
+        ),
+        (b"arrival_s\tinput_tokens\toutput_tokens\n", "t line 1: has its columns separated by tabs"),
+        (
+            b"arrival_s,Input_Tokens,output_tokens\n",
+            r"t line 1: lacks the column input_tokens \(written input_tokens\)",
+        ),
+        (b"\nTIMESTAMP,ContextTokens\n", "t line 2: lacks the column GeneratedTokens; found"),
+        (b"arrival_s,prompt\n", "t line 1: lacks the columns input_tokens, output_tokens; found"),
+        (b"arrival_s,input_tokens,output_tokens,input_tokens\n", "t line 1: names the column input_tokens twice"),
+        (b"0.5,100,20\n", 't line 1: is no header, but "0.5,100,20"; begin the file with arrival_s,'),
+        (b'[{"timestamp": 0}]\n', "t line 1: begins a JSON array; write one object on each line"),
         (b"\x1f\x8b\x08\x00garbage", "t: is damaged"),
         (gzip.compress((HEADER + "0,1,1\n" * 5000).encode())[:-20], "t: is damaged"),
     ],
-    ids=["empty", "no header", "columns", "header only", "binary", "bad gzip", "cut gzip"],
+    ids=[
+        *(
+            "empty",
+            "no header",
+            "columns",
+            "header only",
+            "binary",
+            "utf-16",
+            "zip",
+            "blank",
+            "empty gzip",
+            "semicolons",
+        ),
+        *("tabs", "case", "lacks", "lacks two", "twice", "headless", "array", "bad gzip", "cut gzip"),
+    ],
 )
 def test_a_file_that_is_no_trace(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "t"
