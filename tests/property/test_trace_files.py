@@ -109,7 +109,7 @@ def check(content: bytes) -> None:
 
 
 @given(mutated())
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_a_trace_or_one_line(content: bytes) -> None:
     check(content)
 

@@ -24,7 +24,10 @@ def headline(replayed: Replayed) -> tuple[str, str]:
     )
     hours, schedule = result.oracle_gpu_hours, replayed.schedule
     if hours and schedule is not None and schedule.reached:
-        answer += f": {format_number(result.gpu_hours / hours)} times what a schedule orders that knows every request"
+        answer += (
+            f": {format_number(result.gpu_hours / hours)} times what a schedule orders that knows every request"
+            f" (and attains {format_share(schedule.attainment.joint)})"
+        )
     return title, f"{answer}."
 
 

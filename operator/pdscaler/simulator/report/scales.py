@@ -16,6 +16,7 @@ from pdscaler.units import format_duration, format_number
 Reals = NDArray[np.float64]
 
 MOST_TICKS = 7
+MOST_TIMES = 9
 LOG_FROM = 10.0
 """Latencies whose greatest is so many times the least are shown on a logarithmic axis."""
 
@@ -189,7 +190,7 @@ def time_scale(begin_s: float, end_s: float) -> Scale:
     """
     end_s = end_s if end_s > begin_s else begin_s + 1.0
     span_s = end_s - begin_s
-    step_s = next((step for step in _TIME_STEPS_S if span_s / step <= MOST_TICKS), math.ceil(span_s / MOST_TICKS))
+    step_s = next((step for step in _TIME_STEPS_S if span_s / step <= MOST_TIMES), math.ceil(span_s / MOST_TIMES))
     first, last = math.ceil(begin_s / step_s - _ROUND), math.floor(end_s / step_s + _ROUND)
     values = [float(number * step_s) for number in range(first, last + 1)]
     return _ticked(Kind.LINEAR, begin_s, end_s, values, lambda at_s: clock(at_s, seconds=step_s < 60))
