@@ -218,14 +218,15 @@ def _progress() -> Iterator[Stage]:
         yield lambda _name: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
 
         def stage(name: str) -> Callable[[float], None]:
-            bar.reset(task, description=name, total=None)  # a part that tells nothing only pulses
+            for task in bar.task_ids:
+                bar.remove_task(task)
+            task = bar.add_task(name, total=None)  # a part that tells nothing only pulses
             return lambda share: bar.update(task, completed=share, total=1.0)
 
         yield stage

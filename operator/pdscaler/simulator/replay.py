@@ -26,6 +26,9 @@ from pdscaler.simulator.scrapes import Scraper
 MOST_EVALUATIONS = 5_000_000
 """Two years and more at 15 s: what is longer is a mistake in the trace's times."""
 
+MOST_WINDOWS = 300
+"""Windows of the series, unless their length is given: five minutes each for a day. A chart shows no more."""
+
 _SLACK = 1e-9
 
 
@@ -42,7 +45,7 @@ class ReplaySettings:
     observation_delay_s
         A scrape is visible so many seconds after it, at least 0.
     series_window_s
-        Windows of the series over time, seconds; None: a minute, or so that there are at most 1 440.
+        Windows of the series over time, seconds; None: a minute, or so many that there are at most 300.
     seed
         Of random routing.
     """
@@ -217,7 +220,7 @@ class _Run:
         records, orders, slo = self._live.records(), tuple(self._orders), self._spec.sizing.slo
         measured = slice(self.first, None)
         span_s = self.end_s - self.begin_s
-        window_s = self._settings.series_window_s or max(60.0, 60.0 * math.ceil(span_s / 60.0 / 1440))
+        window_s = self._settings.series_window_s or max(60.0, 60.0 * math.ceil(span_s / 60.0 / MOST_WINDOWS))
         begin_s, end_s = self.measured_from_s, self.end_s
         return ReplayResult(
             begin_s=self.begin_s,

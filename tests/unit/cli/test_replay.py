@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import math
 import os
 import shlex
@@ -15,6 +16,7 @@ import pytest
 from click.testing import Result
 
 from pdscaler.cli.output import WIDTH
+from pdscaler.cli.replay import _progress
 from pdscaler.units import format_number, format_share
 from support.commands import answer, command
 from support.reports import parsed
@@ -194,6 +196,23 @@ def test_a_report_that_cannot_be_written_in_the_end_is_one_line(trace: Path) -> 
     result = run("-f", SAMPLE, "--trace", trace, "--policy", "static", "--no-oracle", "--report", "/dev/full")
     assert result.exit_code == 2
     assert result.stderr == "error: --report: /dev/full cannot be written: no space left on device\n"
+
+
+def test_the_bar_names_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with _progress() as stage:
+        tell = stage("replaying")
+        assert tell is not None
+        tell(0.5)
+        stage("lower bound")
+    said = terminal.getvalue()
+    assert 0 <= said.rindex("replaying") < said.rindex("lower bound")
 
 
 def test_too_little_load_to_plan_for_begins_with_the_least(tmp_path: Path) -> None:
