@@ -26,6 +26,7 @@ _TIME_STEPS_S = (
 )  # fmt: skip
 _DAY_S = 86400.0
 _ROUND = 1e-9
+_NOTHING = 1e-12
 _FEWEST_REQUESTS_MISSED = 1e-3
 
 
@@ -102,7 +103,7 @@ def linear_scale(high: float, text: Callable[[float], str] = format_number, *, w
     >>> [tick.text for tick in linear_scale(13.0, whole=True).ticks]
     ['0', '5', '10', '15']
     """
-    high = high if high > 0 else 1.0
+    high = high if high > _NOTHING else 1.0
     step = _round_step(high / 4)
     if whole:
         step = max(1.0, step)
