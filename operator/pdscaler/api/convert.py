@@ -7,7 +7,7 @@ from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.api.pool import PoolSpec
 from pdscaler.api.profile import DecodeProfileSpec, PrefillProfileSpec
 from pdscaler.api.slo import LatencyTargetSpec, SloSpec
-from pdscaler.api.spec import FallbackSpec, ForecastMethod, PDDeploymentSpec
+from pdscaler.api.spec import Calibration, FallbackSpec, ForecastMethod, PDDeploymentSpec
 from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, Overhead, PrefillPoint, PrefillProfile
 from pdscaler.core.slo import LatencyTarget, Slo
@@ -31,6 +31,7 @@ def to_scaling_spec(resource: PDDeployment) -> ScalingSpec:
         sizing=to_sizing_spec(resource),
         fallback=_fallback(spec.fallback),
         window_s=spec.metrics.window_s,
+        calibrate=spec.sizing.calibration is Calibration.AUTO,
     )
 
 

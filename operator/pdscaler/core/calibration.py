@@ -1,13 +1,17 @@
-"""Calibration of the mean TTFT law against what is measured live. May import only numpy, scipy, units, errors.
+"""Calibration of a mean TTFT law against what is measured live. May import only numpy, scipy, units, errors.
 
 A profile says how long one pass takes on an idle engine. What a user waits for has three more parts that no idle
 engine shows: the overhead (transfer of the KV, network, scheduling), the variability of arrivals and service, and how
 far the throughput under load lies from the profile's. MODEL section 5 fits these three from operating points.
+
+The law is a single-server queue, or any other that a point brings along: an engine that is slower by a derate d sees
+the load r as an engine of the profile sees r / d, and takes 1 / d times as long. So one function of the load, the wait
+on an engine of the profile, says the wait for every derate.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pdscaler.errors import InvalidInputError
@@ -39,6 +43,9 @@ LEAST_POINTS = 3
 LEAST_DISTANCE = 0.03
 """Loads that differ by less, in utilisation of the profile, are one operating point."""
 
+DERIVATIVE_STEP = 1e-3
+"""Of ln derate, for the slope of a law that is not the single server's."""
+
 GREATEST_CONDITION = 100.0
 """Beyond it the points cannot tell the parameters apart: the prior stays.
 
@@ -68,21 +75,47 @@ class QueueParameters:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """One steady load of one prefill replica, as measured.
+    """One steady load of prefill replicas, as measured.
 
     Parameters
     ----------
     rate_rps
-        Arrivals per second of one replica, > 0.
+        Arrivals per second, > 0: of one replica, or of as many as ``wait_s`` is about.
     ttft_s
         Measured mean TTFT, seconds, > 0.
     service_s
         Time of one pass over a mean request by the profile, seconds, > 0.
+    saturation_rps
+        Load beyond which the queue grows without bound by the profile, requests/s, > 0; None: 1 / ``service_s``.
+    wait_s
+        Mean wait, seconds, against load, requests/s, by the profile and at kappa 1, infinite from saturation on and
+        growing towards it; None: that of a single-server queue.
+    base_s
+        Overhead that is not fitted (it grows with the prompt), seconds, >= 0.
+    weight
+        How much the point counts, in (0, 1].
     """
 
     rate_rps: float
     ttft_s: float
     service_s: float
+    saturation_rps: float | None = None
+    wait_s: Callable[[float], float] | None = field(default=None, compare=False)
+    base_s: float = 0.0
+    weight: float = 1.0
+
+    @property
+    def load(self) -> float:
+        """Utilisation by the profile; 1 is saturation."""
+        return self.rate_rps * self.service_s if self.saturation_rps is None else self.rate_rps / self.saturation_rps
+
+    def ttft_by(self, parameters: QueueParameters) -> float:
+        """Return the law's mean TTFT, seconds; infinite from saturation on."""
+        derate = parameters.derate
+        if self.wait_s is None:
+            return self.base_s + mean_ttft_s(parameters, self.service_s, self.rate_rps)
+        wait_s = self.wait_s(self.rate_rps / derate) if self.load < derate else math.inf
+        return self.base_s + parameters.overhead_s + (self.service_s + parameters.kappa * wait_s) / derate
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +167,19 @@ def mean_ttft_s(parameters: QueueParameters, service_s: float, rate_rps: float) 
 
 
 def mean_relative_error(parameters: QueueParameters, points: Sequence[OperatingPoint]) -> float:
-    """Return the mean absolute error of the law, relative to what was measured; NaN without points."""
+    """Return the mean absolute error of the law, relative to what was measured, by weight; NaN without points."""
     if not points:
         return math.nan
-    errors = (abs(mean_ttft_s(parameters, p.service_s, p.rate_rps) - p.ttft_s) / p.ttft_s for p in points)
-    return math.fsum(errors) / len(points)
+    errors = (p.weight * abs(p.ttft_by(parameters) - p.ttft_s) / p.ttft_s for p in points)
+    return math.fsum(errors) / math.fsum(point.weight for point in points)
 
 
-def calibrate_ttft(points: Sequence[OperatingPoint], prior: QueueParameters) -> Calibration:
+def calibrate_ttft(
+    points: Sequence[OperatingPoint],
+    prior: QueueParameters,
+    *,
+    kappa_bounds: tuple[float, float] = KAPPA_BOUNDS,
+) -> Calibration:
     """Fit overhead, kappa and derate to measured operating points.
 
     Parameters
@@ -150,6 +188,8 @@ def calibrate_ttft(points: Sequence[OperatingPoint], prior: QueueParameters) -> 
         In any order. One point, or several of nearly the same load, identify nothing.
     prior
         What the profile and the workload say; where the points say nothing it stays.
+    kappa_bounds
+        What kappa may be.
 
     Returns
     -------
@@ -186,10 +226,11 @@ def calibrate_ttft(points: Sequence[OperatingPoint], prior: QueueParameters) -> 
         noun = "operating point" if different == 1 else "operating points"
         note = f"not calibrated: {different} {noun}, at least {LEAST_POINTS} that differ are needed"
         return Calibration(prior, False, math.inf, prior_error, prior_error, note)
-    if max(point.rate_rps * point.service_s for point in points) >= DERATE_BOUNDS[1]:
+    if max(point.load for point in points) >= DERATE_BOUNDS[1]:
         note = "not calibrated: a load beyond twice the profile's throughput cannot be a steady one"
         return Calibration(prior, False, math.inf, prior_error, prior_error, note)
-    parameters, condition = _fit(sorted(points, key=lambda p: (p.rate_rps, p.ttft_s, p.service_s)), prior)
+    ordered = sorted(points, key=lambda p: (p.rate_rps, p.ttft_s, p.service_s, p.weight, p.load))
+    parameters, condition = _fit(ordered, prior, kappa_bounds)
     if not condition <= GREATEST_CONDITION:
         note = (
             f"not calibrated: {different} operating points cannot tell overhead, variability and throughput apart "
@@ -205,36 +246,43 @@ def calibrate_ttft(points: Sequence[OperatingPoint], prior: QueueParameters) -> 
     return Calibration(parameters, True, condition, error, prior_error, note)
 
 
-def _fit(points: Sequence[OperatingPoint], prior: QueueParameters) -> tuple[QueueParameters, float]:
+def _fit(
+    points: Sequence[OperatingPoint], prior: QueueParameters, kappa_bounds: tuple[float, float]
+) -> tuple[QueueParameters, float]:
     """Return the fitted parameters, and the condition number of the data alone."""
     import numpy as np
     from scipy.optimize import least_squares
 
-    rate, measured, service = (
-        np.array([getattr(point, name) for point in points]) for name in ("rate_rps", "ttft_s", "service_s")
-    )
+    measured = np.array([point.ttft_s for point in points])
+    base = np.array([point.base_s for point in points])
+    service = np.array([point.service_s for point in points])
+    # A point of half the weight is a measurement of √2 times the error.
+    sharp = np.sqrt([point.weight for point in points]) / MEASUREMENT_ERROR
     scale = float(np.median(service))
     width = np.array([OVERHEAD_PRIOR_WIDTH, KAPPA_PRIOR_WIDTH, DERATE_PRIOR_WIDTH])
     centre = np.array([prior.overhead_s / scale, math.log(prior.kappa), math.log(prior.derate)])
     # Every point was served: a derate that puts one beyond saturation is no candidate.
-    slowest = max(DERATE_BOUNDS[0], float((rate * service).max()) * (1 + 1e-6))
-    lower = np.array([0.0, math.log(KAPPA_BOUNDS[0]), math.log(slowest)])
-    upper = np.array([max(OVERHEAD_MOST, centre[0]), math.log(KAPPA_BOUNDS[1]), math.log(DERATE_BOUNDS[1])])
+    slowest = max(DERATE_BOUNDS[0], max(point.load for point in points) * (1 + 1e-6))
+    lower = np.array([0.0, math.log(kappa_bounds[0]), math.log(slowest)])
+    upper = np.array([max(OVERHEAD_MOST, centre[0]), math.log(kappa_bounds[1]), math.log(DERATE_BOUNDS[1])])
 
-    def parts(x: "np.ndarray[Any, Any]") -> tuple[Any, Any, Any, Any]:
+    def waits(derate_log: float) -> "np.ndarray[Any, Any]":
+        return np.array([_wait_s(point, math.exp(derate_log)) for point in points])
+
+    def parts(x: "np.ndarray[Any, Any]") -> tuple[Any, Any, Any]:
         fast = service / math.exp(x[2])
-        load = rate * fast
-        wait = math.exp(x[1]) * load * fast / (1 - load)
-        return fast, load, wait, x[0] * scale + fast + wait
+        wait = math.exp(x[1]) * waits(x[2])
+        return fast, wait, base + x[0] * scale + fast + wait
 
     def residuals(x: "np.ndarray[Any, Any]") -> Any:
-        return np.concatenate([np.log(parts(x)[3] / measured) / MEASUREMENT_ERROR, (x - centre) / width])
+        total = parts(x)[2]
+        return np.concatenate([np.log(total / measured) * sharp, (x - centre) / width])
 
     def data_jacobian(x: "np.ndarray[Any, Any]") -> Any:
-        fast, load, wait, total = parts(x)
-        by_derate = -(fast + wait * (2 - load) / (1 - load))
+        fast, wait, total = parts(x)
+        by_derate = math.exp(x[1]) * np.array([_wait_slope_s(point, x[2]) for point in points]) - fast
         columns = [np.full_like(total, scale), wait, by_derate]
-        return np.stack(columns, axis=1) / (total * MEASUREMENT_ERROR)[:, None]
+        return np.stack(columns, axis=1) * (sharp / total)[:, None]
 
     def jacobian(x: "np.ndarray[Any, Any]") -> Any:
         return np.vstack([data_jacobian(x), np.diag(1 / width)])
@@ -244,7 +292,8 @@ def _fit(points: Sequence[OperatingPoint], prior: QueueParameters) -> tuple[Queu
     for derate in (0.0, -0.2, 0.2):
         for kappa in (0.0, 0.7):
             start = np.clip(centre + np.array([0.0, kappa, derate]), lower + 1e-3, upper - 1e-3)
-            found = least_squares(residuals, start, jac=jacobian, bounds=(lower, upper), loss="soft_l1", x_scale=width)
+            bounds = (lower, upper)
+            found = least_squares(residuals, start, jac=jacobian, bounds=bounds, loss="soft_l1", x_scale=width)
             if best is None or found.cost < best.cost * (1 - 1e-9):
                 best = found
     assert best is not None
@@ -254,18 +303,39 @@ def _fit(points: Sequence[OperatingPoint], prior: QueueParameters) -> tuple[Queu
     return QueueParameters(overhead * scale, math.exp(kappa_log), math.exp(derate_log)), condition
 
 
+def _wait_s(point: OperatingPoint, derate: float) -> float:
+    """Return the mean wait at kappa 1, seconds, of a load below saturation."""
+    if point.wait_s is not None:
+        return point.wait_s(point.rate_rps / derate) / derate
+    service_s = point.service_s / derate
+    load = point.rate_rps * service_s
+    return load * service_s / (1 - load)
+
+
+def _wait_slope_s(point: OperatingPoint, derate_log: float) -> float:
+    """Return the derivative of that wait by ln derate."""
+    derate = math.exp(derate_log)
+    wait_s = _wait_s(point, derate)
+    if point.wait_s is not None:
+        return (_wait_s(point, math.exp(derate_log + DERIVATIVE_STEP)) - wait_s) / DERIVATIVE_STEP
+    load = point.load / derate
+    return -wait_s * (2 - load) / (1 - load)
+
+
 def _different_loads(points: Sequence[OperatingPoint]) -> int:
     """Return how many operating points differ in utilisation by more than :data:`LEAST_DISTANCE`."""
     count, last = 0, -math.inf
-    for load in sorted(point.rate_rps * point.service_s for point in points):
+    for load in sorted(point.load for point in points):
         if load - last > LEAST_DISTANCE:
             count, last = count + 1, load
     return count
 
 
 def _check_point(point: OperatingPoint, index: int) -> None:
-    for name in ("rate_rps", "ttft_s", "service_s"):
+    for name in ("rate_rps", "ttft_s", "service_s", "saturation_rps", "weight"):
         value = getattr(point, name)
+        if name == "saturation_rps" and value is None:
+            continue
         if not (math.isfinite(value) and value > 0):
             raise InvalidInputError(f"points[{index}].{name}", f"must be a finite number above 0, found {value}")
 

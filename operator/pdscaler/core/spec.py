@@ -135,3 +135,5 @@ class ScalingSpec:
     window_s: float = 180.0
     evaluation_period_s: float = 15.0
     """The forecast looks ahead by the longer start-up plus one period."""
+    calibrate: bool = True
+    """Whether sizing goes by the engines as they are found to be, with the profile as prior."""

@@ -15,7 +15,7 @@ from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.simulation.live import LiveDeployment
 from pdscaler.core.simulation.requests import RequestTable
 from pdscaler.core.simulation.run import deployment_of
-from pdscaler.core.spec import ScalingSpec
+from pdscaler.core.spec import ScalingSpec, SizingSpec
 from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.ledger import OrderMade, largest_order, operations, ordered_gpu_hours, used_gpu_hours
 from pdscaler.simulator.observation import Observation
@@ -48,6 +48,8 @@ class ReplaySettings:
         Windows of the series over time, seconds; None: a minute, or so many that there are at most 300.
     seed
         Of random routing.
+    engine
+        Whose profiles and routing the simulated engines have; None: those that the policy goes by.
     """
 
     measure_from_s: float = 0.0
@@ -55,6 +57,7 @@ class ReplaySettings:
     observation_delay_s: float = 5.0
     series_window_s: float | None = None
     seed: int = 0
+    engine: SizingSpec | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("measure_from_s", 0.0), ("observation_delay_s", 0.0), ("scrape_interval_s", 1e-3)):
@@ -131,7 +134,8 @@ class _Run:
         self._settings = settings
         self._startup_s = limits.map(lambda limit: limit.startup_s)
         self._gpus = limits.map(lambda limit: limit.gpus_per_replica)
-        self._live = LiveDeployment(deployment_of(spec.sizing), requests, initial, self._startup_s, seed=settings.seed)
+        engine = deployment_of(settings.engine or spec.sizing)
+        self._live = LiveDeployment(engine, requests, initial, self._startup_s, seed=settings.seed)
         self._scraper = Scraper(self._live)
         period_s = spec.evaluation_period_s
         self.begin_s = math.floor(requests.arrival_s[0] / period_s) * period_s

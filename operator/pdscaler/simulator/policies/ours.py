@@ -1,8 +1,11 @@
 """Our policy: the very ``plan`` of the controller, on what the operator would read. May import core and forecast."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from pdscaler.core.corrections import corrected
 from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState, TargetUnknown
+from pdscaler.core.live_calibration import CalibrationState, learn
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
 from pdscaler.core.slo import LatencyTarget
@@ -32,6 +35,8 @@ class Ours:
         self._spec = setting.spec
         self._expectation = LastValueExpectation() if expects is None else expects(setting.spec)
         self._state = PlanState()
+        self.calibration = CalibrationState()
+        """What was learnt of the engines."""
         self.decision: Decision | None = None
         """The last decision, with all that it rests on."""
 
@@ -41,13 +46,21 @@ class Ours:
         targets: PerPool[PoolState | TargetUnknown] = PerPool(pools.prefill, pools.decode)
         inputs = PlanInputs(telemetry_of(observation, self._spec), targets)
         forecaster = self._expectation.forecaster(observation, now_s)
-        decision = self.decision = plan(self._spec, inputs, self._state, now_s, forecaster)
+        decision = self.decision = plan(self._calibrated(inputs, now_s), inputs, self._state, now_s, forecaster)
         self._state = decision.state
         ordered = observation.ordered
         counts = PerPool(
             *(ordered[pool] if each.desired is None else each.desired for pool, each in decision.pools.items())
         )
         return Wanted(counts, decision.pools.map(lambda each: each.reason))
+
+    def _calibrated(self, inputs: PlanInputs, now_s: float) -> ScalingSpec:
+        """Learn from what is seen, and return the spec of the engines as they are."""
+        spec = self._spec
+        if not spec.calibrate:
+            return spec
+        self.calibration = learn(self.calibration, spec, inputs.telemetry, inputs.targets, now_s)
+        return replace(spec, sizing=corrected(spec.sizing, self.calibration.corrections))
 
 
 def telemetry_of(observation: Observation, spec: ScalingSpec) -> Telemetry | NoData:
