@@ -59,7 +59,7 @@ class SizingModelSpec(Model):
     )
     calibration: Annotated[Calibration, BeforeValidator(_quoted_off)] = Field(
         default=Calibration.AUTO,
-        description='Auto: corrected from live data once a release can; today the same as "Off" (quote it in YAML).',
+        description='Auto: overhead and throughput are corrected by what is seen live; or "Off" (quote it in YAML).',
     )
 
 

@@ -16,6 +16,7 @@ from pdscaler.api.base import Model
 MAX_DECISIONS = 10
 MAX_RECOMMENDATIONS = 256
 MAX_EVENTS = 256
+MAX_POINTS = 24
 
 
 def _clip_text(length: int) -> Callable[[object], object]:
@@ -143,6 +144,29 @@ class ForecastStatus(StatusModel):
     reason: Line | None = Field(default=None, description="How it came about.")
 
 
+class PoolCalibrationStatus(StatusModel):
+    """How one pool's engines differ from their profile."""
+
+    derate: Figure = Field(default=None, description="Throughput over the profile's: sizing goes by it.")
+    overhead: Word | None = Field(default=None, description="Overhead of a first token: sizing goes by it.")
+    drift: Figure = Field(default=None, description="Measured mean latency over what the profile says, less 1.")
+    off_profile: bool = Field(default=False, description="Whether that is called off the profile.")
+    mean_error: Figure = Field(default=None, description="Mean relative error of the latency as sizing goes by it.")
+    prior_error: Figure = Field(default=None, description="The same by the profile as it is.")
+    variability: Figure = Field(default=None, description="Waits for prefill over the model's; a diagnosis.")
+    points: Count = Field(default=0, description="Operating points of the last day.")
+    last_fit: Time | None = Field(default=None, description="When the correction changed last.")
+    note: Line | None = Field(default=None, description="What was learnt, or why nothing was.")
+    waiting: Line | None = Field(default=None, description="Why the last evaluation was no operating point.")
+
+
+class CalibrationStatus(StatusModel):
+    """What was learnt of the engines from steady windows; the profile is the prior."""
+
+    prefill: PoolCalibrationStatus = PoolCalibrationStatus()
+    decode: PoolCalibrationStatus = PoolCalibrationStatus()
+
+
 class EngineLoad(StatusModel):
     """What the engines of one pool report."""
 
@@ -236,6 +260,40 @@ class WorkloadMemory(StatusModel):
     prefix_hit_ratio: Figure = None
 
 
+class PointMemory(StatusModel):
+    """One operating point: a steady load, and the mean latency under it."""
+
+    time: Time
+    replicas: Count
+    rate: Figure = None
+    input_tokens: LengthStatus = LengthStatus()
+    output_tokens: LengthStatus = LengthStatus()
+    prefix_hit_ratio: Figure = None
+    latency: Figure = Field(default=None, description="Seconds.")
+
+
+class PoolCalibrationMemory(StatusModel):
+    """What calibration must remember of one pool over a restart."""
+
+    derate: Figure = None
+    extra_overhead: Figure = Field(default=None, description="Seconds beyond the profile's.")
+    off_profile: bool = False
+    changed: Time | None = None
+    points: Annotated[
+        tuple[PointMemory, ...], Field(max_length=MAX_POINTS), BeforeValidator(_clip_list(MAX_POINTS))
+    ] = ()
+
+
+class CalibrationMemory(StatusModel):
+    """What calibration must remember over a restart."""
+
+    about: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
+        default=0, description="Of which engines and profile it is; of others it says nothing."
+    )
+    prefill: PoolCalibrationMemory = PoolCalibrationMemory()
+    decode: PoolCalibrationMemory = PoolCalibrationMemory()
+
+
 class MemoryStatus(StatusModel):
     """What an evaluation hands to the next one, so that a restart loses nothing."""
 
@@ -245,6 +303,7 @@ class MemoryStatus(StatusModel):
     fallback_active: bool = False
     healthy_since: Time | None = None
     last_workload: WorkloadMemory | None = None
+    calibration: CalibrationMemory | None = None
 
 
 class PDDeploymentStatus(StatusModel):
@@ -257,6 +316,7 @@ class PDDeploymentStatus(StatusModel):
     decode: PoolStatus | None = None
     workload: WorkloadStatus | None = None
     forecast: ForecastStatus | None = None
+    calibration: CalibrationStatus | None = None
     observed: ObservedStatus | None = None
     prediction: PredictionStatus | None = None
     limited_by: Words = ()

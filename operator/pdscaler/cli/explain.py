@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pdscaler.api.spec import PDDeploymentSpec
 from pdscaler.api.status import DecisionStatus, StepStatus
+from pdscaler.cli.calibrationwords import calibration_facts
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names
 from pdscaler.cli.forecastwords import decision_expected_words, expected_words, forecast_facts
 from pdscaler.cli.hanging import Hanging
@@ -114,6 +115,7 @@ def present_facts(view: View, zone: tzinfo | None = None) -> list[tuple[str, str
         return facts
     facts.append(("load", _load(view, zone)))
     facts += [("forecast", text) for text in forecast_facts(view.status.forecast)]
+    facts += [("engines", text) for text in calibration_facts(view.status.calibration)]
     facts += [("needs", text) for text in (_needs(view, pool) for pool in Pool) if text]
     facts += [("latency", text) for text in (_latency(view, pool) for pool in Pool) if text]
     if view.spec is not None:

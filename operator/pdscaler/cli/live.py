@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdscaler.api.status import DecisionStatus
+from pdscaler.cli.calibrationwords import calibration_troubles
 from pdscaler.cli.hanging import Hanging
 from pdscaler.cli.view import (
     UNKNOWN,
@@ -165,7 +166,7 @@ def trouble_lines(view: View) -> list[str]:
     lines.extend(
         f"{condition.type}={condition.status}, {condition.reason}: {condition.message}" for condition in view.troubles
     )
-    return lines
+    return lines + calibration_troubles(view.status.calibration)
 
 
 def fingerprint(view: View) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pdscaler.api.status import EngineLoad
+from pdscaler.cli.calibrationwords import calibration_facts
 from pdscaler.cli.cluster import ClusterOptions, ask, cluster_options, get_or_list_names, list_all
 from pdscaler.cli.forecastwords import expected_words, forecast_facts
 from pdscaler.cli.hanging import Hanging
@@ -156,7 +157,9 @@ def _engine_facts(view: View) -> list[tuple[str, str]]:
         for pool, load in (("prefill", observed.prefill), ("decode", observed.decode))
         if load is not None and not load.waiting is load.running is load.kv_usage is None
     ]
-    return [("engines", "; ".join(said))]
+    learnt = calibration_facts(view.status.calibration)
+    facts = [("learnt" if index == 0 else "", text) for index, text in enumerate(learnt)]
+    return [("engines", "; ".join(said)), *facts]
 
 
 def _engine_words(load: EngineLoad) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pdscaler.api.status import Condition, PDDeploymentStatus
-from pdscaler.controller import memory
+from pdscaler.controller import calibrations, memory
 from pdscaler.controller.conditions import ConditionType, Truth
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.core.decision import PlanState, PoolState, TargetUnknown
+from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.plan import resume
 from pdscaler.core.pools import PerPool, Pool
 
@@ -31,6 +32,8 @@ class Entry:
         The status as last rendered, written or not.
     state
         What the next evaluation starts from.
+    calibration
+        What was learnt of the engines.
     written
         The status document as last written, or as found.
     written_at_s
@@ -45,6 +48,7 @@ class Entry:
     uid: str
     status: PDDeploymentStatus
     state: PlanState
+    calibration: CalibrationState
     written: Mapping[str, Any]
     written_at_s: float = -math.inf
     resumed: frozenset[Pool] = frozenset()
@@ -128,7 +132,15 @@ class Book:
             found = _read(status)
             written = {} if found is None else dict(status)
             found = found or PDDeploymentStatus()
-            known = Entry(key, uid, found, memory.from_status(found.memory), written, _found=found)
+            known = Entry(
+                key,
+                uid,
+                found,
+                memory.from_status(found.memory),
+                calibrations.from_memory(None if found.memory is None else found.memory.calibration),
+                written,
+                _found=found,
+            )
             self._entries[key] = known
         return known
 

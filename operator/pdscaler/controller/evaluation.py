@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.expectation import PRESENT, Expectation
 from pdscaler.core.decision import Decision, Outcome, Paused, PlanState, PoolState, TargetUnknown
+from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec
 from pdscaler.units import format_duration
@@ -118,6 +119,8 @@ class Evaluation:
         The evaluation period, seconds, for messages.
     expectation
         What load it went by.
+    calibration
+        What was learnt of the engines; None where nothing is to be learnt.
     """
 
     key: ResourceKey
@@ -136,6 +139,7 @@ class Evaluation:
     troubled_for_s: PerPool[float]
     period_s: float
     expectation: Expectation = PRESENT
+    calibration: CalibrationState | None = None
 
     @property
     def at_s(self) -> float:

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pdscaler.api.status import Condition
+from pdscaler.api.status import CalibrationStatus, Condition
 from pdscaler.cluster.events import EventType
+from pdscaler.controller.calibrations import drift_words
 from pdscaler.controller.conditions import ConditionType, Truth
 from pdscaler.controller.evaluation import Evaluation, Rejection
+from pdscaler.core.pools import Pool
 
 _TROUBLE = {
     ConditionType.STALLED: Truth.TRUE,
@@ -52,6 +54,31 @@ def announcements(
     old = {condition.type: condition for condition in before}
     changes = (_transition(old.get(condition.type), condition) for condition in after)
     return (*orders, *(change for change in changes if change is not None))
+
+
+def drift_announcements(before: CalibrationStatus | None, after: CalibrationStatus | None) -> tuple[Announcement, ...]:
+    """Return the Events of engines that went off their profile, or came back to it.
+
+    Parameters
+    ----------
+    before, after
+        Calibration of the status before and after an evaluation.
+    """
+    if after is None:
+        return ()
+    was = before or CalibrationStatus()
+    found = []
+    for pool, old, new in ((Pool.PREFILL, was.prefill, after.prefill), (Pool.DECODE, was.decode, after.decode)):
+        if new.off_profile == old.off_profile:
+            continue
+        said = drift_words(pool, new.drift)
+        if new.off_profile:
+            doing = "sizing goes by what was measured" if new.last_fit else new.note or "nothing could be corrected yet"
+            message = f"{pool.value}: {said}; {doing}. Measure the profile anew."
+            found.append(Announcement(EventType.WARNING, "ProfileDrift", message))
+        else:
+            found.append(Announcement(EventType.NORMAL, "ProfileHolds", f"{pool.value}: {said or 'as its profile'}."))
+    return tuple(found)
 
 
 def _transition(before: Condition | None, after: Condition) -> Announcement | None:

@@ -56,6 +56,24 @@ class Metrics:
             (*resource, "kind"),
             registry=self.registry,
         )
+        self._drift = Gauge(
+            "pdscaler_calibration_drift_ratio",
+            "Measured mean latency (TTFT of prefill, TPOT of decode) over what the profile says, less 1.",
+            (*resource, "pool"),
+            registry=self.registry,
+        )
+        self._derate = Gauge(
+            "pdscaler_calibration_derate_ratio",
+            "Throughput of the engines over their profile's, as sizing goes by it.",
+            (*resource, "pool"),
+            registry=self.registry,
+        )
+        self._overhead = Gauge(
+            "pdscaler_calibration_overhead_seconds",
+            "Overhead of a first token, as sizing goes by it.",
+            resource,
+            registry=self.registry,
+        )
         self._fallbacks = Counter(
             "pdscaler_forecast_fallbacks",
             "Evaluations that went by the last value because the forecast asked for was missing or failed.",
@@ -107,6 +125,7 @@ class Metrics:
         expected = outcome.expectation.forecast
         for kind, rate in zip(_FORECASTS, (None, None) if expected is None else _rates(expected), strict=True):
             _show(self._forecast, (*outcome.key, kind), rate)
+        self._record_calibration(outcome)
         for write in outcome.writes:
             self._writes.labels(write.pool.value, write.result.value).inc()
         for pool, counts in decision.pools.items():
@@ -123,11 +142,23 @@ class Metrics:
         sizing = decision.sizing
         _show(self._attainable, tuple(outcome.key), None if sizing is None else float(sizing.feasible))
 
+    def _record_calibration(self, outcome: Evaluation) -> None:
+        known = outcome.calibration
+        for pool in Pool:
+            found = None if known is None else known.pools[pool]
+            _show(self._drift, (*outcome.key, pool.value), None if found is None else found.drift)
+            _show(self._derate, (*outcome.key, pool.value), None if found is None else found.correction.derate)
+        overhead_s = outcome.spec.sizing.prefill_profile.overhead.fixed_s
+        _show(self._overhead, tuple(outcome.key), None if known is None else overhead_s)
+
     def forget(self, key: ResourceKey) -> None:
         """Drop every sample of a PDDeployment: it is gone, or nothing is known of it."""
         for pool in Pool:
             for kind in _KINDS:
                 _show(self._replicas, (*key, pool.value, kind), None)
+            _show(self._drift, (*key, pool.value), None)
+            _show(self._derate, (*key, pool.value), None)
+        _show(self._overhead, tuple(key), None)
         for statistic in Statistic:
             _show(self._ttft, (*key, statistic.value), None)
             _show(self._tpot, (*key, statistic.value), None)

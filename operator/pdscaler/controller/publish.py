@@ -11,7 +11,7 @@ from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.controller import logs
 from pdscaler.controller.book import Entry
 from pdscaler.controller.evaluation import INTERNAL_ERROR, Evaluation, Rejection, ResourceKey, SupersededError
-from pdscaler.controller.events import announcements
+from pdscaler.controller.events import announcements, drift_announcements
 from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.render import render, rounded
 from pdscaler.controller.summary import limits
@@ -84,6 +84,7 @@ class Publisher:
         self._metrics.record(outcome, duration_s)
         document = after.to_document()
         news = announcements(outcome, before.conditions, after.conditions)
+        news += drift_announcements(before.calibration, after.calibration)
         if news or _failed(outcome) or _decided(before) != _decided(after):
             _log(outcome, duration_s)
         await self._write(entry, document)

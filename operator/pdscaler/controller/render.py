@@ -20,7 +20,7 @@ from pdscaler.api.status import (
     Summary,
     WorkloadStatus,
 )
-from pdscaler.controller import memory
+from pdscaler.controller import calibrations, memory
 from pdscaler.controller.conditions import ConditionType, Verdict, carry, verdicts
 from pdscaler.controller.evaluation import Evaluation, Rejection
 from pdscaler.controller.expectation import PRESENT
@@ -63,11 +63,14 @@ def render(outcome: Evaluation | Rejection, previous: PDDeploymentStatus) -> PDD
         decode=_pool(outcome, Pool.DECODE),
         workload=_workload(telemetry) if isinstance(telemetry, Telemetry) else None,
         forecast=_forecast(outcome),
+        calibration=calibrations.to_status(outcome.calibration, outcome.spec.sizing),
         observed=_observed(outcome, telemetry) if isinstance(telemetry, Telemetry) else None,
         prediction=_prediction(outcome),
         limited_by=limits(outcome),
         decisions=decisions,
-        memory=memory.to_status(outcome.state),
+        memory=memory.to_status(outcome.state).model_copy(
+            update={"calibration": calibrations.to_memory(outcome.calibration)}
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.apply import Applied
 from pdscaler.controller.book import Book, Entry
+from pdscaler.controller.calibrations import applied, calibrates, learnt
 from pdscaler.controller.evaluate import Advisor, Autoscaler, Case
 from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey, TargetConflict, broken
 from pdscaler.controller.expectation import Expectation
@@ -181,11 +182,14 @@ class Worker:
         seen = prepared.targets.map(self._targets.target)
         state = self._count_once(entry.key, entry.starting_state(seen, now_s), reading)
         inputs = PlanInputs(telemetry=_still_good(reading, now_s), targets=seen, paused=prepared.paused)
-        case = Case(prepared, inputs, state, now_s, conflict, self._forecasts.expectation(prepared))
+        expectation = self._forecasts.expectation(prepared)
+        entry.calibration = learnt(entry.calibration, prepared, inputs, now_s)
+        prepared = applied(prepared, entry.calibration)
+        case = Case(prepared, inputs, state, now_s, conflict, expectation)
         path = self._advisor if prepared.recommend_only else self._autoscaler
-        applied = await path.evaluate(case)
-        entry.state = applied.state
-        evaluation = self._outcome(entry, case, applied)
+        outcome = await path.evaluate(case)
+        entry.state = outcome.state
+        evaluation = self._outcome(entry, case, outcome)
         failed = bool(evaluation.failed_writes)
         return replace(evaluation, retry_s=entry.retry_s(failed, self._period_s))
 
@@ -197,8 +201,8 @@ class Worker:
             return replace(state, telemetry_failures=max(0, state.telemetry_failures - 1))
         return state
 
-    def _outcome(self, entry: Entry, case: Case, applied: Applied) -> Evaluation:
-        prepared, seen = case.prepared, applied.inputs.targets
+    def _outcome(self, entry: Entry, case: Case, outcome: Applied) -> Evaluation:
+        prepared, seen = case.prepared, outcome.inputs.targets
         return Evaluation(
             key=prepared.key,
             generation=prepared.fingerprint.generation,
@@ -208,14 +212,15 @@ class Worker:
             paused=prepared.paused,
             targets=prepared.targets,
             seen=seen,
-            decision=applied.decision,
-            writes=applied.writes,
+            decision=outcome.decision,
+            writes=outcome.writes,
             conflict=case.conflict,
-            state=applied.state,
+            state=outcome.state,
             retry_s=None,
-            troubled_for_s=entry.troubled_for_s(seen, applied.decision.at_s),
+            troubled_for_s=entry.troubled_for_s(seen, outcome.decision.at_s),
             period_s=self._period_s,
             expectation=case.expectation,
+            calibration=entry.calibration if calibrates(prepared) else None,
         )
 
 

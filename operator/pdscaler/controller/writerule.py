@@ -17,6 +17,7 @@ FIGURES_CHANGE = 0.1
 
 _FIGURE_BLOCKS = ("workload", "forecast", "observed", "prediction", "prefill", "decode")
 _POOL_DECISION = ("current", "ready", "desired", "limitedBy")
+_LEARNT = ("derate", "overhead", "offProfile", "points")
 _NOT_FIGURES = frozenset({"current", "ready", "desired"})
 
 _FIGURE = re.compile(r"\d[\d.,]*\s?(?:us|ms|s|m|h)?\b")
@@ -58,6 +59,10 @@ def decided(document: Document) -> dict[str, Any]:
         "state": (document.get("summary") or {}).get("state"),
         "limitedBy": document.get("limitedBy"),
         "forecast": [name in (document.get("forecast") or {}) for name in ("fallback", "waiting")],
+        "calibration": {
+            pool: {name: found.get(name) for name in _LEARNT}
+            for pool, found in (document.get("calibration") or {}).items()
+        },
         "decisions": [entry.get("time") for entry in document.get("decisions", ())],
         "pools": {
             pool: {name: (document.get(pool) or {}).get(name) for name in _POOL_DECISION}

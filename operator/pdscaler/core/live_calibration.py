@@ -17,11 +17,12 @@ from pdscaler.core.calibration import KAPPA_PRIOR_WIDTH, MEASUREMENT_ERROR, Queu
 from pdscaler.core.corrections import AS_PROFILED, EngineCorrection, calibratable
 from pdscaler.core.decision import PoolState, TargetUnknown
 from pdscaler.core.decode_calibration import calibrate_decode
-from pdscaler.core.operating_point import Engine, PoolPoint, remember
+from pdscaler.core.operating_point import Engine, PoolPoint, remember, thinned
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.spec import ScalingSpec, SizingSpec
 from pdscaler.core.steadiness import Moment, followed, moment_of, unsteady
 from pdscaler.core.workload import NoData, Telemetry
+from pdscaler.errors import InvalidInputError
 
 MOST_UTILIZATION = 0.9
 """A pool whose load is a greater share of what it can serve by the model is as good as overloaded."""
@@ -165,6 +166,7 @@ def learn(
         state = CalibrationState(key)
     if not calibratable(spec.sizing):
         return state
+    state = _assessed(state, spec.sizing, now_s)
     pools = PerPool(
         *(
             _learn(pool, state.pools[pool], spec, moment_of(pool, telemetry, target, now_s), target)
@@ -174,13 +176,26 @@ def learn(
     return state if pools == state.pools else CalibrationState(key, pools)
 
 
+def _assessed(state: CalibrationState, spec: SizingSpec, now_s: float) -> CalibrationState:
+    """Say of points that were read back how far off they are; points that no law can be asked about are dropped."""
+    pools = state.pools
+    for pool, known in pools.items():
+        if known.points and known.mean_error is None:
+            try:
+                kept = replace(known, points=thinned(known.points, spec, pool, now_s))
+                pools = pools.replace(pool, _rerated(pool, kept, spec, now_s) if kept.points else kept)
+            except (InvalidInputError, ArithmeticError, ValueError):
+                pools = pools.replace(pool, _forgotten(known))
+    return state if pools is state.pools else replace(state, pools=pools)
+
+
 def _learn(
     pool: Pool, known: PoolCalibration, spec: ScalingSpec, seen: Moment | str, target: PoolState | TargetUnknown
 ) -> PoolCalibration:
     if isinstance(seen, str):
         known = replace(known, moments=(), refused=seen)
         # Another image may be another engine: what was measured of the one before is no evidence of it.
-        return replace(known, points=()) if isinstance(target, PoolState) and target.rollout else known
+        return _forgotten(known) if isinstance(target, PoolState) and target.rollout else known
     now_s = seen.at_s
     if known.moments and known.moments[-1].at_s == now_s:
         return known  # this evaluation has been seen
@@ -200,6 +215,11 @@ def _learn(
     return _refitted(pool, replace(known, points=points, refused=""), spec.sizing, now_s)
 
 
+def _forgotten(known: PoolCalibration) -> PoolCalibration:
+    """Drop the points, and what was said of them; the correction stands until new ones say otherwise."""
+    return replace(known, points=(), drift=None, mean_error=None, prior_error=None, kappa=None, note="")
+
+
 def _implausible(engine: Engine, correction: EngineCorrection) -> str:
     """Say why a steady window is no operating point; empty where it is one."""
     load = engine.load / min(1.0, correction.derate)
@@ -215,12 +235,8 @@ def _implausible(engine: Engine, correction: EngineCorrection) -> str:
 
 def _refitted(pool: Pool, known: PoolCalibration, spec: SizingSpec, now_s: float) -> PoolCalibration:
     engines = [Engine(point, pool, spec) for point in known.points]
-    drift = _drift(engines, now_s)
-    drifted = drift is not None and abs(drift) > (BACK if known.drifted else DRIFTED)
-    prior, present = (_rated(engines, each, now_s) for each in (AS_PROFILED, known.correction))
-    known = replace(
-        known, drift=drift, drifted=drifted, prior_error=prior.error, mean_error=present.error, kappa=present.kappa
-    )
+    present = _rated(engines, known.correction, now_s)
+    known = _rerated(pool, known, spec, now_s)
     as_profiled = known.correction == AS_PROFILED
     if present.error <= TOLERATED[pool] and (as_profiled or 0 <= now_s - (known.fitted_s or -math.inf) < FIT_EVERY_S):
         return replace(known, note=_agrees(known.correction))
@@ -241,6 +257,24 @@ def _refitted(pool: Pool, known: PoolCalibration, spec: SizingSpec, now_s: float
     if best.correction != known.correction:
         known = replace(known, correction=best.correction, mean_error=best.error, kappa=best.kappa, changed_s=now_s)
     return replace(known, note=note or _agrees(known.correction))
+
+
+def _rerated(pool: Pool, known: PoolCalibration, spec: SizingSpec, now_s: float) -> PoolCalibration:
+    """Say how far the points are off the profile and off the correction."""
+    engines = [Engine(point, pool, spec) for point in known.points]
+    drift = _drift(engines, now_s)
+    # What is not known any more is no reason to call it well.
+    drifted = known.drifted if drift is None else abs(drift) > (BACK if known.drifted else DRIFTED)
+    prior, present = (_rated(engines, each, now_s) for each in (AS_PROFILED, known.correction))
+    return replace(
+        known,
+        drift=drift,
+        drifted=drifted,
+        prior_error=prior.error,
+        mean_error=present.error,
+        kappa=present.kappa,
+        note=known.note or _agrees(known.correction),
+    )
 
 
 @dataclass(frozen=True, slots=True)
