@@ -1,7 +1,7 @@
-"""How engines differ from their profile, in plain words, from the status. May import api, controller words and units."""
+"""How engines differ from their profile, in plain words, from the status. May import api, units and driftwords."""
 
 from pdscaler.api.status import CalibrationStatus, PoolCalibrationStatus
-from pdscaler.controller.calibrations import drift_words
+from pdscaler.controller.driftwords import drift_words
 from pdscaler.core.pools import Pool
 from pdscaler.units import format_number
 

@@ -23,7 +23,7 @@ from pdscaler.core.corrections import EngineCorrection, calibratable, corrected
 from pdscaler.core.decision import PlanInputs
 from pdscaler.core.live_calibration import CalibrationState, PoolCalibration, learn
 from pdscaler.core.operating_point import PoolPoint
-from pdscaler.core.pools import PerPool, Pool
+from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import SizingSpec
 from pdscaler.core.workload import LengthStats
 from pdscaler.units import format_duration, format_number
@@ -92,15 +92,6 @@ def to_status(state: CalibrationState | None, spec: SizingSpec) -> CalibrationSt
     return CalibrationStatus(
         prefill=_pool_to_status(prefill).model_copy(update={"overhead": overhead}), decode=_pool_to_status(decode)
     )
-
-
-def drift_words(pool: Pool, drift: float | None) -> str:
-    """Say how far a pool's engines are off their profile: ``mean TPOT is 42 % above what its profile says``."""
-    if drift is None:
-        return ""
-    name = "TTFT" if pool is Pool.PREFILL else "TPOT"
-    side = "above" if drift > 0 else "below"
-    return f"mean {name} is {format_number(100 * abs(drift), 2)} % {side} what its profile says"
 
 
 def _pool_to_status(known: PoolCalibration) -> PoolCalibrationStatus:

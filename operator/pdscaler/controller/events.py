@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pdscaler.api.status import CalibrationStatus, Condition
 from pdscaler.cluster.events import EventType
-from pdscaler.controller.calibrations import drift_words
 from pdscaler.controller.conditions import ConditionType, Truth
+from pdscaler.controller.driftwords import drift_words
 from pdscaler.controller.evaluation import Evaluation, Rejection
 from pdscaler.core.pools import Pool
 
