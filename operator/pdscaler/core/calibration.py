@@ -54,6 +54,13 @@ was worse than the prior in one case of ten), within a half 16 to 43; the paper'
 """
 
 
+GREATEST_CONDITION_OF_TWO = 25.0
+"""The same where kappa is known: two loads that differ by a tenth of the utilisation or more give 6 to 17, loads within
+a thirtieth 55 and more (and half of an overhead was then taken for a derate)."""
+
+_TOLD_APART = {False: "overhead, variability and throughput", True: "overhead and throughput"}
+
+
 @dataclass(frozen=True, slots=True)
 class QueueParameters:
     """What the mean TTFT law needs beside the service time.
@@ -179,6 +186,7 @@ def calibrate_ttft(
     prior: QueueParameters,
     *,
     kappa_bounds: tuple[float, float] = KAPPA_BOUNDS,
+    kappa_known: bool = False,
 ) -> Calibration:
     """Fit overhead, kappa and derate to measured operating points.
 
@@ -190,6 +198,8 @@ def calibrate_ttft(
         What the profile and the workload say; where the points say nothing it stays.
     kappa_bounds
         What kappa may be.
+    kappa_known
+        Whether kappa is the prior's and only the two others are fitted: two loads that differ may then do.
 
     Returns
     -------
@@ -221,19 +231,19 @@ def calibrate_ttft(
     for index, point in enumerate(points):
         _check_point(point, index)
     prior_error = mean_relative_error(prior, points)
-    different = _different_loads(points)
-    if different < LEAST_POINTS:
+    different, least = _different_loads(points), LEAST_POINTS - kappa_known
+    if different < least:
         noun = "operating point" if different == 1 else "operating points"
-        note = f"not calibrated: {different} {noun}, at least {LEAST_POINTS} that differ are needed"
+        note = f"not calibrated: {different} {noun}, at least {least} that differ are needed"
         return Calibration(prior, False, math.inf, prior_error, prior_error, note)
     if max(point.load for point in points) >= DERATE_BOUNDS[1]:
         note = "not calibrated: a load beyond twice the profile's throughput cannot be a steady one"
         return Calibration(prior, False, math.inf, prior_error, prior_error, note)
     ordered = sorted(points, key=lambda p: (p.rate_rps, p.ttft_s, p.service_s, p.weight, p.load))
-    parameters, condition = _fit(ordered, prior, kappa_bounds)
-    if not condition <= GREATEST_CONDITION:
+    parameters, condition = _fit(ordered, prior, kappa_bounds, 2 if kappa_known else 3)
+    if not condition <= (GREATEST_CONDITION_OF_TWO if kappa_known else GREATEST_CONDITION):
         note = (
-            f"not calibrated: {different} operating points cannot tell overhead, variability and throughput apart "
+            f"not calibrated: {different} operating points cannot tell {_TOLD_APART[kappa_known]} apart "
             f"(condition number {format_number(condition, 2)}): vary the load more"
         )
         return Calibration(prior, False, condition, prior_error, prior_error, note)
@@ -247,9 +257,12 @@ def calibrate_ttft(
 
 
 def _fit(
-    points: Sequence[OperatingPoint], prior: QueueParameters, kappa_bounds: tuple[float, float]
+    points: Sequence[OperatingPoint], prior: QueueParameters, kappa_bounds: tuple[float, float], free: int
 ) -> tuple[QueueParameters, float]:
-    """Return the fitted parameters, and the condition number of the data alone."""
+    """Return the fitted parameters, and the condition number of the data alone.
+
+    The parameters are the overhead in service times, ln derate and ln kappa; the first ``free`` of them are fitted.
+    """
     import numpy as np
     from scipy.optimize import least_squares
 
@@ -259,19 +272,22 @@ def _fit(
     # A point of half the weight is a measurement of √2 times the error.
     sharp = np.sqrt([point.weight for point in points]) / MEASUREMENT_ERROR
     scale = float(np.median(service))
-    width = np.array([OVERHEAD_PRIOR_WIDTH, KAPPA_PRIOR_WIDTH, DERATE_PRIOR_WIDTH])
-    centre = np.array([prior.overhead_s / scale, math.log(prior.kappa), math.log(prior.derate)])
+    width = np.array([OVERHEAD_PRIOR_WIDTH, DERATE_PRIOR_WIDTH, KAPPA_PRIOR_WIDTH])[:free]
+    centre = np.array([prior.overhead_s / scale, math.log(prior.derate), math.log(prior.kappa)])[:free]
     # Every point was served: a derate that puts one beyond saturation is no candidate.
     slowest = max(DERATE_BOUNDS[0], max(point.load for point in points) * (1 + 1e-6))
-    lower = np.array([0.0, math.log(kappa_bounds[0]), math.log(slowest)])
-    upper = np.array([max(OVERHEAD_MOST, centre[0]), math.log(kappa_bounds[1]), math.log(DERATE_BOUNDS[1])])
+    lower = np.array([0.0, math.log(slowest), math.log(kappa_bounds[0])])[:free]
+    upper = np.array([max(OVERHEAD_MOST, centre[0]), math.log(DERATE_BOUNDS[1]), math.log(kappa_bounds[1])])[:free]
+
+    def kappa_of(x: "np.ndarray[Any, Any]") -> float:
+        return math.exp(x[2]) if free > 2 else prior.kappa
 
     def waits(derate_log: float) -> "np.ndarray[Any, Any]":
         return np.array([_wait_s(point, math.exp(derate_log)) for point in points])
 
     def parts(x: "np.ndarray[Any, Any]") -> tuple[Any, Any, Any]:
-        fast = service / math.exp(x[2])
-        wait = math.exp(x[1]) * waits(x[2])
+        fast = service / math.exp(x[1])
+        wait = kappa_of(x) * waits(x[1])
         return fast, wait, base + x[0] * scale + fast + wait
 
     def residuals(x: "np.ndarray[Any, Any]") -> Any:
@@ -280,8 +296,8 @@ def _fit(
 
     def data_jacobian(x: "np.ndarray[Any, Any]") -> Any:
         fast, wait, total = parts(x)
-        by_derate = math.exp(x[1]) * np.array([_wait_slope_s(point, x[2]) for point in points]) - fast
-        columns = [np.full_like(total, scale), wait, by_derate]
+        by_derate = kappa_of(x) * np.array([_wait_slope_s(point, x[1]) for point in points]) - fast
+        columns = [np.full_like(total, scale), by_derate, wait][:free]
         return np.stack(columns, axis=1) * (sharp / total)[:, None]
 
     def jacobian(x: "np.ndarray[Any, Any]") -> Any:
@@ -290,8 +306,8 @@ def _fit(
     best = None
     # The law is not convex in its parameters: a few starts around the prior, always the same ones.
     for derate in (0.0, -0.2, 0.2):
-        for kappa in (0.0, 0.7):
-            start = np.clip(centre + np.array([0.0, kappa, derate]), lower + 1e-3, upper - 1e-3)
+        for kappa in (0.0, 0.7) if free > 2 else (0.0,):
+            start = np.clip(centre + np.array([0.0, derate, kappa])[:free], lower + 1e-3, upper - 1e-3)
             bounds = (lower, upper)
             found = least_squares(residuals, start, jac=jacobian, bounds=bounds, loss="soft_l1", x_scale=width)
             if best is None or found.cost < best.cost * (1 - 1e-9):
@@ -299,8 +315,8 @@ def _fit(
     assert best is not None
     strengths = np.linalg.svd(data_jacobian(best.x) * width, compute_uv=False)
     condition = float(strengths[0] / strengths[-1]) if strengths[-1] > 0 else math.inf
-    overhead, kappa_log, derate_log = (float(value) for value in best.x)
-    return QueueParameters(overhead * scale, math.exp(kappa_log), math.exp(derate_log)), condition
+    overhead, derate_log = float(best.x[0]), float(best.x[1])
+    return QueueParameters(overhead * scale, kappa_of(best.x), math.exp(derate_log)), condition
 
 
 def _wait_s(point: OperatingPoint, derate: float) -> float:
