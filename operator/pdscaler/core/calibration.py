@@ -282,8 +282,7 @@ def _fit(
     def kappa_of(x: "np.ndarray[Any, Any]") -> float:
         return math.exp(x[2]) if free > 2 else prior.kappa
 
-    def waits(derate_log: float) -> "np.ndarray[Any, Any]":
-        return np.array([_wait_s(point, math.exp(derate_log)) for point in points])
+    waits, wait_slopes = _wait_law(points)
 
     def parts(x: "np.ndarray[Any, Any]") -> tuple[Any, Any, Any]:
         fast = service / math.exp(x[1])
@@ -296,7 +295,7 @@ def _fit(
 
     def data_jacobian(x: "np.ndarray[Any, Any]") -> Any:
         fast, wait, total = parts(x)
-        by_derate = kappa_of(x) * np.array([_wait_slope_s(point, x[1]) for point in points]) - fast
+        by_derate = kappa_of(x) * wait_slopes(x[1]) - fast
         columns = [np.full_like(total, scale), by_derate, wait][:free]
         return np.stack(columns, axis=1) * (sharp / total)[:, None]
 
@@ -305,11 +304,13 @@ def _fit(
 
     best = None
     # The law is not convex in its parameters: a few starts around the prior, always the same ones.
-    for derate in (0.0, -0.2, 0.2):
+    for derate in (0.0, -0.2, 0.2) if free > 2 else (0.0,):
         for kappa in (0.0, 0.7) if free > 2 else (0.0,):
             start = np.clip(centre + np.array([0.0, derate, kappa])[:free], lower + 1e-3, upper - 1e-3)
             bounds = (lower, upper)
-            found = least_squares(residuals, start, jac=jacobian, bounds=bounds, loss="soft_l1", x_scale=width)
+            found = least_squares(
+                residuals, start, jac=jacobian, bounds=bounds, loss="soft_l1", x_scale=width, xtol=1e-7
+            )
             if best is None or found.cost < best.cost * (1 - 1e-9):
                 best = found
     assert best is not None
@@ -319,23 +320,32 @@ def _fit(
     return QueueParameters(overhead * scale, kappa_of(best.x), math.exp(derate_log)), condition
 
 
-def _wait_s(point: OperatingPoint, derate: float) -> float:
-    """Return the mean wait at kappa 1, seconds, of a load below saturation."""
-    if point.wait_s is not None:
-        return point.wait_s(point.rate_rps / derate) / derate
-    service_s = point.service_s / derate
-    load = point.rate_rps * service_s
-    return load * service_s / (1 - load)
+def _wait_law(points: Sequence[OperatingPoint]) -> tuple[Callable[[float], Any], Callable[[float], Any]]:
+    """Return the waits at kappa 1 of loads below saturation, seconds, against ln derate, and their derivatives by it."""
+    import numpy as np
 
+    rate, service = (np.array([getattr(point, name) for point in points]) for name in ("rate_rps", "service_s"))
 
-def _wait_slope_s(point: OperatingPoint, derate_log: float) -> float:
-    """Return the derivative of that wait by ln derate."""
-    derate = math.exp(derate_log)
-    wait_s = _wait_s(point, derate)
-    if point.wait_s is not None:
-        return (_wait_s(point, math.exp(derate_log + DERIVATIVE_STEP)) - wait_s) / DERIVATIVE_STEP
-    load = point.load / derate
-    return -wait_s * (2 - load) / (1 - load)
+    def single(derate_log: float) -> Any:
+        fast = service / math.exp(derate_log)
+        return rate * fast * fast / (1 - rate * fast)
+
+    def single_slope(derate_log: float) -> Any:
+        load = rate * service / math.exp(derate_log)
+        return -single(derate_log) * (2 - load) / (1 - load)
+
+    def own(derate_log: float) -> Any:
+        derate = math.exp(derate_log)
+        waits = [
+            single_s if point.wait_s is None else point.wait_s(point.rate_rps / derate) / derate
+            for point, single_s in zip(points, single(derate_log), strict=True)
+        ]
+        return np.array(waits)
+
+    def own_slope(derate_log: float) -> Any:
+        return (own(derate_log + DERIVATIVE_STEP) - own(derate_log)) / DERIVATIVE_STEP
+
+    return (single, single_slope) if all(point.wait_s is None for point in points) else (own, own_slope)
 
 
 def _different_loads(points: Sequence[OperatingPoint]) -> int:

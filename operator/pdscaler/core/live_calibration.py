@@ -37,9 +37,10 @@ TOLERATED = {Pool.PREFILL: 0.08, Pool.DECODE: 0.04}
 KAPPA_BOUNDS = (0.5, 2.0)
 """Variability of the waits that arrivals are taken to explain; waits beyond it are the engine's."""
 
+SURE_SPAN = 0.4
 SURE_CONDITION = 40.0
-"""Variability is fitted beside overhead and throughput only where the condition number is no greater: measured loads
-that span half of the utilisation give 16 to 43."""
+"""Variability is fitted beside overhead and throughput only where the loads span so much of the utilisation, and where
+the condition number is no greater: measured loads that span half of it give 16 to 43."""
 
 BETTER = 0.8
 """A correction must leave at most this share of the error."""
@@ -241,23 +242,27 @@ def _refitted(pool: Pool, known: PoolCalibration, spec: SizingSpec, now_s: float
     engines = [Engine(point, pool, spec) for point in known.points]
     present = _rated(engines, known.correction, now_s)
     known = _rerated(pool, known, spec, now_s)
-    as_profiled = known.correction == AS_PROFILED
-    if present.error <= TOLERATED[pool] and (as_profiled or 0 <= now_s - (known.fitted_s or -math.inf) < FIT_EVERY_S):
+    as_profiled, tolerated = known.correction == AS_PROFILED, present.error <= TOLERATED[pool]
+    lately = known.fitted_s is not None and 0 <= now_s - known.fitted_s < FIT_EVERY_S
+    if tolerated and (as_profiled or lately):
         return replace(known, note=_agrees(known.correction))
-    known = replace(known, fitted_s=now_s)
+    if lately and known.changed_s != known.fitted_s:
+        return known  # the last fit was no reason to move, and points change slowly
     fitted, note = _fitted(pool, engines, now_s)
     best = present
     if fitted is not None:
-        step = _step(known.correction, fitted, engines)
-        rated = _rated(engines, step, now_s)
+        known = replace(known, fitted_s=now_s)
+        aim, step = (_rated(engines, each, now_s) for each in (fitted, _step(known.correction, fitted, engines)))
         # A profile that is off has been left: from then on what fits is followed, as far as it is another thing.
-        if rated.error <= (BETTER if as_profiled else 1.0) * present.error and _differ(known.correction, step, engines):
-            best = rated
-    elif present.error > TOLERATED[pool]:
+        enough = aim.error <= (BETTER if as_profiled else 1.0) * present.error
+        if enough and step.error <= present.error and _differ(known.correction, step.correction, engines):
+            best = step
+    elif not tolerated:
         # Where the points cannot tell the parameters apart, the profile is the only other candidate.
-        rated = _rated(engines, _step(known.correction, AS_PROFILED, engines), now_s)
-        if rated.error <= BETTER * present.error:
-            best = rated
+        back = _rated(engines, AS_PROFILED, now_s)
+        step = _rated(engines, _step(known.correction, AS_PROFILED, engines), now_s)
+        if back.error <= BETTER * present.error and step.error <= present.error:
+            best = step
     if best.correction != known.correction:
         known = replace(known, correction=best.correction, mean_error=best.error, kappa=best.kappa, changed_s=now_s)
     return replace(known, note=note or _agrees(known.correction))
@@ -321,8 +326,11 @@ def _fitted(pool: Pool, engines: list[Engine], now_s: float) -> tuple[EngineCorr
         return None if decode.derate is None else EngineCorrection(decode.derate), decode.note
     prior = QueueParameters(engines[0].spec.prefill_profile.overhead.fixed_s)
     points = [engine.for_fit(now_s) for engine in engines]
-    result = calibrate_ttft(points, prior, kappa_bounds=KAPPA_BOUNDS)
-    if not result.condition <= SURE_CONDITION:
+    loads = [point.load for point in points]
+    result = None
+    if max(loads) - min(loads) >= SURE_SPAN:
+        result = calibrate_ttft(points, prior, kappa_bounds=KAPPA_BOUNDS)
+    if result is None or not result.condition <= SURE_CONDITION:
         # Where the variability would be guessed, the waits are taken to be the law's: that rather sees a slow engine in
         # arrivals that come in clumps than a fast one.
         result = calibrate_ttft(points, prior, kappa_known=True)
