@@ -131,6 +131,18 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         {"PDScalerSLONotAttainable"},
     ),
     "somebody else scales": ([RUNNING, *pools(2, 3, 3)], {"PDScalerReplicasNotFollowing"}),
+    "a slower engine": (
+        [RUNNING, series("pdscaler_calibration_drift_ratio", "0.3x120", **ONE, pool="decode")],
+        {"PDScalerProfileDrift"},
+    ),
+    "a faster engine": (
+        [RUNNING, series("pdscaler_calibration_drift_ratio", "-0.3x120", **ONE, pool="decode")],
+        {"PDScalerProfileDrift"},
+    ),
+    "engines about as their profile": (
+        [RUNNING, series("pdscaler_calibration_drift_ratio", "0.1x120", **ONE, pool="decode")],
+        set(),
+    ),
     "the budget binds": ([RUNNING, *pools(3, 5, 3)], {"PDScalerHeldBelowRecommended"}),
 }
 

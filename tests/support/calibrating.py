@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pdscaler.core.corrections import NOTHING, EngineCorrection
-from pdscaler.core.decision import PoolState
+from pdscaler.core.decision import PoolState, TargetUnknown
 from pdscaler.core.live_calibration import CalibrationState, learn
 from pdscaler.core.operating_point import Engine, PoolPoint
 from pdscaler.core.pools import PerPool, Pool
@@ -81,7 +81,7 @@ class Observed:
             for _ in range(int(duration_s / PERIOD_S)):
                 self.now_s += PERIOD_S
                 since_s = self.now_s - BEGIN_S
-                targets = PerPool(
+                targets: PerPool[PoolState | TargetUnknown] = PerPool(
                     *(self.target(pool, PoolState(count, count), since_s) for pool, count in self.replicas.items())
                 )
                 reading = self.distort(self.reading(rate_rps), since_s)

@@ -321,7 +321,7 @@ def _fit(
 
 
 def _wait_law(points: Sequence[OperatingPoint]) -> tuple[Callable[[float], Any], Callable[[float], Any]]:
-    """Return the waits at kappa 1 of loads below saturation, seconds, against ln derate, and their derivatives by it."""
+    """Return the waits at kappa 1 of loads below saturation, seconds, against ln derate, and their derivatives."""
     import numpy as np
 
     rate, service = (np.array([getattr(point, name) for point in points]) for name in ("rate_rps", "service_s"))
@@ -335,12 +335,8 @@ def _wait_law(points: Sequence[OperatingPoint]) -> tuple[Callable[[float], Any],
         return -single(derate_log) * (2 - load) / (1 - load)
 
     def own(derate_log: float) -> Any:
-        derate = math.exp(derate_log)
-        waits = [
-            single_s if point.wait_s is None else point.wait_s(point.rate_rps / derate) / derate
-            for point, single_s in zip(points, single(derate_log), strict=True)
-        ]
-        return np.array(waits)
+        unit = QueueParameters(derate=math.exp(derate_log))
+        return np.array([point.ttft_by(unit) - point.base_s - point.service_s / unit.derate for point in points])
 
     def own_slope(derate_log: float) -> Any:
         return (own(derate_log + DERIVATIVE_STEP) - own(derate_log)) / DERIVATIVE_STEP
