@@ -17,7 +17,10 @@ FIGURES_CHANGE = 0.1
 
 _FIGURE_BLOCKS = ("workload", "forecast", "observed", "prediction", "prefill", "decode")
 _POOL_DECISION = ("current", "ready", "desired", "limitedBy")
-_LEARNT = ("derate", "overhead", "offProfile", "points")
+_LEARNT = ("derate", "overhead", "offProfile")
+_ENOUGH_POINTS = 3
+"""Operating points are written with whatever is written next; the first ones that tell something at once."""
+
 _NOT_FIGURES = frozenset({"current", "ready", "desired"})
 
 _FIGURE = re.compile(r"\d[\d.,]*\s?(?:us|ms|s|m|h)?\b")
@@ -60,7 +63,7 @@ def decided(document: Document) -> dict[str, Any]:
         "limitedBy": document.get("limitedBy"),
         "forecast": [name in (document.get("forecast") or {}) for name in ("fallback", "waiting")],
         "calibration": {
-            pool: {name: found.get(name) for name in _LEARNT}
+            pool: [*(found.get(name) for name in _LEARNT), found.get("points", 0) >= _ENOUGH_POINTS]
             for pool, found in (document.get("calibration") or {}).items()
         },
         "decisions": [entry.get("time") for entry in document.get("decisions", ())],

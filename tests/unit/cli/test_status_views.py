@@ -67,6 +67,55 @@ def test_a_change_that_is_ordered_stands_beside_the_count() -> None:
     assert "5 (+2)" in live(document)
 
 
+CALIBRATION = {
+    "prefill": {
+        "derate": 1.0,
+        "overhead": "100ms",
+        "drift": 0.03,
+        "meanError": 0.02,
+        "points": 7,
+        "note": "as its profile",
+    },
+    "decode": {
+        "derate": 0.803,
+        "drift": 0.387,
+        "offProfile": True,
+        "meanError": 0.007,
+        "priorError": 0.286,
+        "points": 16,
+        "lastFit": "2026-11-21T11:40:00Z",
+        "note": "as corrected",
+    },
+}
+
+
+def test_what_was_learnt_of_the_engines_is_said_by_status_explain_and_the_live_table() -> None:
+    document = pddeployment_document(calibration=CALIBRATION)
+    view = view_of(document)
+    prefill = "prefill as its profile (error 2 %; 7 points); mean TTFT is 3 % above what its profile says"
+    drift = "mean TPOT is 39 % above what its profile says"
+    decode = f"decode at 80 % of its profile (error 0.7 %, was 29 %; 16 points); {drift}"
+    off = f"profile of decode is off: {drift}"
+    for shown in (text_of(details(view, NOW_S), 200), text_of(explanation(view, NOW_S, UTC), 200)):
+        assert prefill in shown
+        assert decode in shown
+        assert off in shown
+    assert f"  ! {off}" in live(document)
+    assert off in status_document(document)["problems"]
+    facts = explanation_document(view)["now"]["facts"]
+    assert {"about": "engines", "text": decode} in facts
+
+
+def test_what_cannot_be_learnt_says_why() -> None:
+    unlearnt = {
+        "prefill": {"derate": 1.0, "waiting": "a rollout is in progress"},
+        "decode": {"derate": 1.0, "drift": 0.3, "meanError": 0.3, "points": 3, "note": "the operating points disagree"},
+    }
+    shown = text_of(explanation(view_of(pddeployment_document(calibration=unlearnt)), NOW_S, UTC), 200)
+    assert "prefill: nothing learnt yet (a rollout is in progress)" in shown
+    assert "above what its profile says; not corrected further: the operating points disagree" in shown
+
+
 def test_the_live_table_is_no_wider_than_the_terminal() -> None:
     shown = text_of(render([view_of(pddeployment_document())], NOW_S, UTC), width=80)
     assert all(len(line) <= 80 for line in shown.splitlines())
