@@ -11,6 +11,7 @@ points nothing ever changes; one pool's points never move the other's correction
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from zlib import crc32
 
 from pdscaler.core.calibration import KAPPA_PRIOR_WIDTH, MEASUREMENT_ERROR, QueueParameters, calibrate_ttft
@@ -128,6 +129,7 @@ class CalibrationState:
         return self.pools.map(lambda pool: pool.correction)
 
 
+@lru_cache(maxsize=2048)
 def about(spec: SizingSpec, source: str = "") -> int:
     """Return a number for the engines and their profile: what is learnt holds for nothing else.
 
@@ -182,12 +184,13 @@ def learn(
 
 
 def _assessed(state: CalibrationState, spec: SizingSpec, now_s: float) -> CalibrationState:
-    """Say of points that were read back how far off they are; points that no law can be asked about are dropped."""
+    """Say of points that were read back how far off they are; those that none would have been taken for are dropped."""
     pools = state.pools
     for pool, known in pools.items():
         if known.points and known.mean_error is None:
             try:
-                kept = replace(known, points=thinned(known.points, spec, pool, now_s))
+                plausible = [each for each in known.points if not _implausible(Engine(each, pool, spec), AS_PROFILED)]
+                kept = replace(known, points=thinned(plausible, spec, pool, now_s))
                 pools = pools.replace(pool, _rerated(pool, kept, spec, now_s) if kept.points else kept)
             except (InvalidInputError, ArithmeticError, ValueError):
                 pools = pools.replace(pool, _forgotten(known))

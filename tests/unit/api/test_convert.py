@@ -47,6 +47,8 @@ def test_defaults() -> None:
     assert sizing.constraints == Constraints()
     assert (sizing.model, sizing.decode_derate) == (SizingModel.AUTO, 1.0)
     assert spec.fallback == Fallback()
+    assert spec.calibrate
+    assert not converted({"spec.sizing": {"calibration": "Off"}}).calibrate
     assert spec.window_s == 180.0
     assert hash(spec) == hash(converted({})), "the core caches by it"
 

@@ -307,6 +307,24 @@ def test_what_was_read_back_is_judged_at_once() -> None:
         assert again.pools[pool].points == known.points
 
 
+def test_of_what_was_read_back_only_points_count_that_could_have_been_taken() -> None:
+    learnt = Observed(SLOW).run(*DAY)
+    good = learnt.pools.decode.points[-1]
+    bad = (
+        replace(good, rate_rps=100 * good.rate_rps),
+        replace(good, latency_s=1000.0),
+        replace(good, isl=LengthStats(1e8, 1e3), osl=LengthStats(1e8, 1e3)),
+        replace(good, at_s=good.at_s + 1e6),
+    )
+    poisoned = replace(learnt.pools.decode, points=(*bad, good), mean_error=None, drift=None)
+    observed = Observed(SLOW, state=replace(learnt, pools=learnt.pools.replace(Pool.DECODE, poisoned)))
+    observed.now_s = good.at_s
+    again = observed.run((15.0, 30.0))
+    assert again.pools.decode.points in {(good,), ()}
+    assert again.pools.decode.correction == learnt.pools.decode.correction
+    assert again.pools.prefill.points == learnt.pools.prefill.points
+
+
 def test_bounds_hold_whatever_the_engine() -> None:
     state = Observed(PerPool(AS_PROFILED, EngineCorrection(0.45)), replicas=PerPool(6, 12)).run((6 * 3600.0, 40.0))
     assert state.pools.decode.correction.derate == pytest.approx(DERATE_BOUNDS[0], rel=0.02)
