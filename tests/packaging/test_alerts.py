@@ -95,6 +95,8 @@ ONE = {"namespace": "serving", "name": "llama"}
 RUNNING = series("pdscaler_evaluation_duration_seconds_count", "0+4x120")
 WELL = [
     RUNNING,
+    series("pdscaler_leader", "1x120", pod="a"),
+    series("pdscaler_leader", "0x120", pod="b"),
     *(
         series("pdscaler_replicas", "3x120", **ONE, pool="prefill", kind=kind)
         for kind in ("current", "recommended", "desired")
@@ -117,6 +119,10 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "the loop stands still": (
         [series("pdscaler_evaluation_duration_seconds_count", "7x120"), *pools(3, 3, 3)],
         {"PDScalerNotEvaluating"},
+    ),
+    "everybody stands by": (
+        [RUNNING, *(series("pdscaler_leader", "0x120", pod=pod) for pod in ("a", "b"))],
+        {"PDScalerNoLeader"},
     ),
     "no metrics": (
         [RUNNING, series("pdscaler_telemetry_failures_total", "0+4x120", reason="NoData")],

@@ -68,9 +68,14 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
     "priorityClassName": "system-cluster-critical",
     "config": {"evaluationPeriod": "5s", "logFormat": "text"},
+    "leaderElection": {"enabled": True, "leaseDuration": "30s", "renewDeadline": "20s", "retryPeriod": "5s"},
+    "podDisruptionBudget": {"enabled": True},
 }
 MATRIX: dict[str, dict[str, Any]] = {
     "defaults": {},
+    "one replica": {"replicaCount": 1},
+    "one replica, no Lease": {"replicaCount": 1, "leaderElection": {"enabled": False}},
+    "three replicas": {"replicaCount": 3, "podDisruptionBudget": {"maxUnavailable": "50%"}},
     "everything": EVERYTHING,
     "one namespace": {"namespaces": ["serving"]},
     "foreign service account": {"serviceAccount": {"create": False, "name": "mine"}},
@@ -279,8 +284,12 @@ def test_the_namespaced_chart_and_overlay_grant_and_configure_the_same(tools: To
     overlay = documents(kustomize(tools, "deploy/overlays/namespaced"))
     cluster_scoped = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
     assert not cluster_scoped & {document["kind"] for document in overlay}
-    assert one(chart, "Role")["rules"] == one(overlay, "Role")["rules"]
-    assert one(chart, "RoleBinding")["subjects"] == one(overlay, "RoleBinding")["subjects"]
+    for field, kind in (("rules", "Role"), ("subjects", "RoleBinding")):
+        granted = [
+            {found["metadata"]["name"]: found[field] for found in of_kind(each, kind)} for each in (chart, overlay)
+        ]
+        assert granted[0] == granted[1]
+        assert set(granted[0]) == {"pdscaler", "pdscaler-leader-election"}
     assert {document["metadata"]["namespace"] for document in overlay} == {"serving"}
     pods = pod_spec(overlay)
     (variable,) = pods["containers"][0].pop("env")
@@ -290,6 +299,43 @@ def test_the_namespaced_chart_and_overlay_grant_and_configure_the_same(tools: To
     }
     # The variable holds the pod's own namespace: the two ways of saying it end in one configuration.
     assert load(tmp_path, config_of(overlay), {"PDSCALER_NAMESPACES": "serving"}) == load(tmp_path, config_of(chart))
+
+
+def test_replicas_share_a_lease_and_stay_apart(tools: Tools, tmp_path: Path) -> None:
+    objects = render(tools, {"fullnameOverride": "scaler"})
+    config = load(tmp_path, config_of(objects))
+    assert config.leader_election
+    assert config.lease_name == "scaler-leader"
+    (rights,) = [found for found in of_kind(objects, "Role") if found["metadata"]["name"] == "scaler-leader-election"]
+    named = [rule["resourceNames"] for rule in rights["rules"] if "resourceNames" in rule]
+    assert named == [["scaler-leader"]], "no other Lease of the namespace"
+    deployment = one(objects, "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    (preferred,) = deployment["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    apart = preferred["podAffinityTerm"]
+    assert apart["labelSelector"]["matchLabels"] == deployment["selector"]["matchLabels"]
+    budget = one(objects, "PodDisruptionBudget")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": deployment["selector"]}
+
+
+def test_an_anti_affinity_of_the_users_own_counts(tools: Tools) -> None:
+    own: dict[str, Any] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}
+    assert pod_spec(render(tools, {"affinity": own}))["affinity"] == own
+    both = pod_spec(render(tools, {"affinity": {"nodeAffinity": {"x": 1}}}))["affinity"]
+    assert set(both) == {"nodeAffinity", "podAntiAffinity"}
+
+
+def test_one_replica_needs_neither_lease_nor_budget(tools: Tools, tmp_path: Path) -> None:
+    objects = render(tools, {"replicaCount": 1, "leaderElection": {"enabled": False}})
+    assert not load(tmp_path, config_of(objects)).leader_election
+    assert one(objects, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert "affinity" not in pod_spec(objects)
+    assert not [found for kind in ("Role", "RoleBinding", "PodDisruptionBudget") for found in of_kind(objects, kind)]
+    with pytest.raises(RenderError, match=r"replicaCount above 1 needs leaderElection\.enabled"):
+        helm_template(tools, {"leaderElection": {"enabled": False}})
 
 
 def test_the_base_and_overlay_configuration_is_one_the_operator_reads(tools: Tools, tmp_path: Path) -> None:

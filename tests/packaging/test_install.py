@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
 GROUPS = (
     "api/v1",
     "apis/apps/v1",
+    "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
     "apis/apiextensions.k8s.io/v1",
     "apis/pdscaler.io/v1alpha1",
@@ -105,7 +106,7 @@ def test_the_pod_is_admitted_where_pod_security_is_restricted(
         control_plane.kubectl(
             *("rollout", "status", f"deployment/pdscaler-{namespace}", "-n", namespace, "--timeout=60s")
         )
-        (pod,) = control_plane.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=pdscaler")["items"]
+        pod, _ = control_plane.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=pdscaler")["items"]
         container = pod["spec"]["containers"][0]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
@@ -131,6 +132,8 @@ ALLOWED_IN_A_NAMESPACE = [
     ("get", "deployments.apps/scale"),
     ("patch", "deployments.apps/scale"),
 ]
+LEASE_VERBS = ("create", "get", "patch", "update", "delete", "list", "watch", "deletecollection")
+LEASES = "leases.coordination.k8s.io"
 NEVER_ALLOWED = [
     ("get", "secrets"),
     ("list", "secrets"),
@@ -149,10 +152,11 @@ NEVER_ALLOWED = [
 ]
 
 
-def may(plane: ControlPlane, account: str, verb: str, resource: str, namespace: str) -> bool:
+def may(plane: ControlPlane, account: str, verb: str, resource: str, namespace: str, name: str = "") -> bool:
     kind, _, subresource = resource.partition("/")
     options = [f"--subresource={subresource}"] if subresource else []
-    answer = plane.kubectl("auth", "can-i", verb, kind, *options, f"--as={account}", "-n", namespace, check=False)
+    what = f"{kind}/{name}" if name else kind
+    answer = plane.kubectl("auth", "can-i", verb, what, *options, f"--as={account}", "-n", namespace, check=False)
     return answer.stdout.strip() == "yes"
 
 
@@ -168,6 +172,11 @@ def test_the_operator_may_do_what_it_needs_and_nothing_else(
     account = f"system:serviceaccount:{namespace}:{name}"
     assert [right for right in ALLOWED_IN_A_NAMESPACE if not may(control_plane, account, *right, namespace)] == []
     assert [right for right in NEVER_ALLOWED if may(control_plane, account, *right, namespace)] == []
+    its_lease = [verb for verb in LEASE_VERBS if may(control_plane, account, verb, LEASES, namespace, f"{name}-leader")]
+    assert its_lease == ["create", "get", "patch"]
+    another = [verb for verb in LEASE_VERBS if may(control_plane, account, verb, LEASES, namespace, "another")]
+    assert another == ["create"], "RBAC knows no names when an object is created"
+    assert not [verb for verb in LEASE_VERBS if may(control_plane, account, verb, LEASES, other)]
     everything = [*ALLOWED_IN_A_NAMESPACE, ("list", "namespaces"), ("list", "customresourcedefinitions")]
     assert [right for right in everything if may(control_plane, account, *right, other)] == []
 

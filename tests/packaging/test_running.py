@@ -41,7 +41,7 @@ class Installed:
         self.metrics, self.health = free_ports(2)
         kubeconfig = plane.service_account_kubeconfig(namespace, self.account)
         here = [
-            *("--kubeconfig", str(kubeconfig), "--evaluation-period", "1s"),
+            *("--kubeconfig", str(kubeconfig), "--lease-namespace", namespace, "--evaluation-period", "1s"),
             *("--metrics-address", f"127.0.0.1:{self.metrics}", "--health-address", f"127.0.0.1:{self.health}"),
         ]
         command = [sys.executable, "-m", "pdscaler", *arguments, *here]
@@ -119,7 +119,7 @@ def test_the_operator_lives_on_the_charts_rights_and_the_commands_tell_what_it_t
     asked = control_plane.audit_log.requests(user=installed.user)
     assert {(request.verb, request.resource) for request in asked if request.code == 403} == set()
     changed = {request.resource for request in asked if request.verb in {"create", "update", "patch", "delete"}}
-    assert changed == {"pddeployments/status", "events"}
+    assert changed == {"pddeployments/status", "events", "leases"}
     metadata = resource()["metadata"]
     assert "finalizers" not in metadata
     assert {name for name in metadata["annotations"] if "kubectl" not in name} == set()

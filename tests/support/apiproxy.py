@@ -1,7 +1,8 @@
 """A proxy in front of the API server that lets a test act between two requests of a client.
 
 It speaks plain HTTP on loopback to the client and TLS to the API server, passes watches through as they come, and calls
-the test's hook before it forwards a request.
+the test's hook before it forwards a request. It can also be cut, as a network is: nothing passes any more, neither way,
+and nobody is told.
 """
 
 import asyncio
@@ -36,6 +37,11 @@ Hook = Callable[[Request], int | None]
 """Called in a thread before a request is forwarded; an HTTP status is answered instead of forwarding."""
 
 
+def passes(_: Request) -> int | None:
+    """Let a request pass: the hook that does nothing."""
+    return None
+
+
 class ApiProxy:
     """Forwards to the server of a kubeconfig while its ``with`` block runs.
 
@@ -45,13 +51,19 @@ class ApiProxy:
         Whose server and token are used.
     hook
         Called before each request is forwarded.
+    answered
+        Called in a thread with each request whose answer has come, before the client gets it.
     """
 
-    def __init__(self, kubeconfig: Path, hook: Hook) -> None:
+    cut = False
+    """Nothing passes while it is set; what was under way is lost when it ends."""
+
+    def __init__(self, kubeconfig: Path, hook: Hook = passes, answered: Callable[[Request], object] = passes) -> None:
         document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
         self._document = document
         self._upstream = document["clusters"][0]["cluster"]["server"]
         self._hook = hook
+        self._answered = answered
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
@@ -108,7 +120,9 @@ class ApiProxy:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
-        status = await asyncio.to_thread(self._hook, Request(request.method, request.path))
+        await self._lose(request)
+        asked = Request(request.method, request.path)
+        status = await asyncio.to_thread(self._hook, asked)
         if status is not None:
             return web.json_response(
                 {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "injected"},
@@ -122,6 +136,9 @@ class ApiProxy:
             data=await request.read() or None,
             auto_decompress=False,
         ) as upstream:
+            if self._answered is not passes:
+                await asyncio.to_thread(self._answered, asked)
+            await self._lose(request)
             response = web.StreamResponse(
                 status=upstream.status,
                 headers={key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP},
@@ -129,8 +146,19 @@ class ApiProxy:
             await response.prepare(request)
             try:
                 async for chunk in upstream.content.iter_any():
+                    await self._lose(request)
                     await response.write(chunk)
                 await response.write_eof()
             except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 pass  # the client ended its watch, or the test ended the proxy
             return response
+
+    async def _lose(self, request: web.Request) -> None:
+        """While the network is cut: keep silent until it is mended, and then end the connection."""
+        if not self.cut:
+            return
+        while self.cut:  # noqa: ASYNC110 - set by a test in another thread
+            await asyncio.sleep(0.02)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError

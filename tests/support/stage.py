@@ -3,6 +3,7 @@
 The operator runs with the service account and the rights that the chart ships, and with no others.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -99,22 +100,34 @@ class Stage:
     operators: list[Process] = field(default_factory=list)
     audit_mark: int = 0
 
-    def start_operator(self, kubeconfig: Path | None = None, *, cluster_wide: bool = False) -> Process:
-        """Start the operator as a process with the chart's rights; it looks after this namespace (or all)."""
-        health = free_port()
+    def start_operator(
+        self,
+        kubeconfig: Path | None = None,
+        *,
+        cluster_wide: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start the operator as a process with the chart's rights; it looks after this namespace (or all).
+
+        ``settings`` replaces keys of its configuration; ``environ`` adds variables.
+        """
         config = {
             "evaluationPeriod": "1s",
             "namespaces": [] if cluster_wide else [self.namespace],
             "kubeconfig": str(kubeconfig or self.kubeconfig),
             "metricsAddress": f"127.0.0.1:{free_port()}",
-            "healthAddress": f"127.0.0.1:{health}",
+            "healthAddress": f"127.0.0.1:{free_port()}",
             "prometheus": {"endpoints": {"default": {"url": self.prometheus.url, "timeout": "2s"}}},
+            **(settings or {}),
         }
         number = len(self.operators)
         path = self.run_dir / f"operator-{number}.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         command = [sys.executable, "-m", "pdscaler", "run", "--config", str(path)]
-        process = self.plane.processes.start(f"{self.namespace}-operator-{number}", command)
+        process = self.plane.processes.start(
+            f"{self.namespace}-operator-{number}", command, {**os.environ, **(environ or {})}
+        )
         self.operators.append(process)
         return process
 

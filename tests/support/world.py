@@ -9,6 +9,7 @@ from typing import Any
 from pdscaler.api.config import OperatorConfig
 from pdscaler.cluster.errors import NOT_FOUND, ClusterError, ConflictError
 from pdscaler.cluster.events import ObjectIdentity
+from pdscaler.cluster.fence import NotLeadingError
 from pdscaler.cluster.scale import Scale
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.apply import Actuator
@@ -16,6 +17,7 @@ from pdscaler.controller.evaluate import Advisor, Autoscaler
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.forecasts import CATCH_UP_S, Forecasts
 from pdscaler.controller.inventory import Inventory
+from pdscaler.controller.leadership import Alone, Leads, Succession
 from pdscaler.controller.loop import EvaluationLoop
 from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.prepare import Preparer
@@ -109,7 +111,7 @@ class FakeCluster:
     targets: dict[str, PoolState | TargetUnknown] = field(default_factory=dict)
     cached: dict[str, PoolState | TargetUnknown] = field(default_factory=dict)
     """What the cache says where it lags behind; else it says what is."""
-    write_faults: dict[str, deque[ClusterError]] = field(default_factory=dict)
+    write_faults: dict[str, deque[ClusterError | NotLeadingError]] = field(default_factory=dict)
     lost_answers: dict[str, deque[ClusterError]] = field(default_factory=dict)
     """Writes that are carried out, and whose answers never come."""
     before_write: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
@@ -247,9 +249,11 @@ class FakeServer:
     statuses: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[tuple[str, str, str, str]] = field(default_factory=list)
     """(name, type, reason, message), in order."""
-    faults: deque[ClusterError] = field(default_factory=deque)
+    faults: deque[ClusterError | NotLeadingError] = field(default_factory=deque)
     """Of writing a status."""
     get_faults: deque[ClusterError] = field(default_factory=deque)
+    list_faults: deque[ClusterError] = field(default_factory=deque)
+    lists: int = 0
 
     async def get(self, namespace: str, name: str) -> Mapping[str, Any]:
         """Read a PDDeployment."""
@@ -260,15 +264,27 @@ class FakeServer:
         except KeyError:
             raise ClusterError(NOT_FOUND, "not found", 404) from None
 
-    async def write(self, namespace: str, name: str, document: Mapping[str, Any]) -> None:
+    async def list(self, namespace: str | None = None) -> list[Mapping[str, Any]]:
+        """Read the PDDeployments."""
+        if self.list_faults:
+            raise self.list_faults.popleft()
+        self.lists += 1
+        return [
+            {**document, "metadata": {**document["metadata"], "resourceVersion": "1"}}
+            for key, document in self.documents.items()
+            if namespace in {None, key.namespace}
+        ]
+
+    async def write(self, about: ObjectIdentity, document: Mapping[str, Any]) -> str:
         """Write a status."""
         if self.faults:
             raise self.faults.popleft()
-        key = ResourceKey(namespace, name)
+        key = ResourceKey(about.namespace, about.name)
         if key not in self.documents:
             raise ClusterError(NOT_FOUND, "not found", 404)
         self.documents[key] = {**self.documents[key], "status": dict(document)}
-        self.statuses.append((name, dict(document)))
+        self.statuses.append((about.name, dict(document)))
+        return str(len(self.statuses))
 
     async def emit(self, about: ObjectIdentity, kind: str, reason: str, message: str) -> None:
         """Post an Event."""
@@ -288,6 +304,7 @@ class World:
         self.past = FakePast(lambda: self.now_s)
         self.server = FakeServer()
         self.verifier: VerifiesPlans | None = None
+        self.leads: Leads = Alone()
         self._uids = 0
         self.restart()
 
@@ -318,6 +335,7 @@ class World:
             forecasts=self.forecasts,
             targets=self.cluster,
             heartbeat=self.heartbeat,
+            succession=Succession(self.leads, self.server, ()),
             period_s=PERIOD_S,
             clock=lambda: self.now_s,
         )

@@ -61,6 +61,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 evaluationPeriod: {{ .Values.config.evaluationPeriod }}
 logFormat: {{ .Values.config.logFormat }}
 verifyPlans: {{ .Values.config.verifyPlans }}
+leaderElection: {{ .Values.leaderElection.enabled }}
+{{- if .Values.leaderElection.enabled }}
+leaseName: {{ include "pdscaler.leaseName" . }}
+leaseDuration: {{ .Values.leaderElection.leaseDuration }}
+renewDeadline: {{ .Values.leaderElection.renewDeadline }}
+retryPeriod: {{ .Values.leaderElection.retryPeriod }}
+{{- end }}
 metricsAddress: 0.0.0.0:{{ .Values.metrics.port }}
 healthAddress: 0.0.0.0:{{ .Values.health.port }}
 namespaces: {{ .Values.namespaces | toJson }}
@@ -71,6 +78,23 @@ prometheus:
 {{- if .Values.presets }}
 presets: /etc/pdscaler-presets
 {{- end }}
+{{- end -}}
+
+{{/* The Lease; not the name of any object here, for kustomize would take it for a reference to that one. */}}
+{{- define "pdscaler.leaseName" -}}
+{{ include "pdscaler.fullname" . | trunc 56 | trimSuffix "-" }}-leader
+{{- end -}}
+
+{{/* Where the replicas run: on nodes of their own, if there are any and nothing else is asked for. */}}
+{{- define "pdscaler.affinity" -}}
+{{- $affinity := deepCopy .Values.affinity -}}
+{{- if and (gt (int .Values.replicaCount) 1) (not (hasKey $affinity "podAntiAffinity")) -}}
+{{- $selector := dict "matchLabels" (include "pdscaler.selectorLabels" . | fromYaml) -}}
+{{- $term := dict "labelSelector" $selector "topologyKey" "kubernetes.io/hostname" -}}
+{{- $preferred := list (dict "weight" 100 "podAffinityTerm" $term) -}}
+{{- $_ := set $affinity "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" $preferred) -}}
+{{- end -}}
+{{- if $affinity -}}{{- toYaml $affinity -}}{{- end -}}
 {{- end -}}
 
 {{/* Rights on namespaced objects: the same as a ClusterRole or as a Role in each namespace. */}}

@@ -83,8 +83,15 @@ class Cluster:
         names = [f"node/{prefix}-{number}" for number in range(count)]
         self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
 
-    def service_account_kubeconfig(self, namespace: str, name: str, valid: str = "24h") -> Path:
-        """Return a kubeconfig with a fresh token of a service account that exists: its rights and no others."""
-        token = self.kubectl("create", "token", name, "-n", namespace, f"--duration={valid}").stdout.strip()
-        path = self.run_dir / f"{namespace}.{name}.kubeconfig"
+    def service_account_kubeconfig(self, namespace: str, name: str, valid: str = "24h", pod: str = "") -> Path:
+        """Return a kubeconfig with a fresh token of a service account that exists: its rights and no others.
+
+        Parameters
+        ----------
+        pod
+            Pod of that account which the token is bound to: the audit log then tells the pod too.
+        """
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}") if pod else ()
+        token = self.kubectl("create", "token", name, "-n", namespace, f"--duration={valid}", *bound).stdout.strip()
+        path = self.run_dir / ".".join(part for part in (namespace, name, pod, "kubeconfig") if part)
         return write_token_kubeconfig(path, self.kubeconfig, token, namespace)

@@ -11,12 +11,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from pdscaler.api.base import FROM_DOCUMENT, DurationBetween, Label, Model, form, invalid, not_yet
+from pdscaler.api.base import FROM_DOCUMENT, DurationBetween, Label, Model, ObjectName, form, invalid
 from pdscaler.api.problems import to_error
 from pdscaler.api.yamlfile import parse_yaml, read_yaml_documents
 from pdscaler.errors import InvalidInputError
+from pdscaler.units import format_duration
 
 ENVIRONMENT_PREFIX = "PDSCALER_"
+RENEW_SHARE = 0.8
+"""Largest renew deadline, as a share of the lease's duration."""
 
 
 class LogFormat(StrEnum):
@@ -32,12 +35,6 @@ def _address(value: str) -> str:
         colon and port.isascii() and port.isdigit() and int(port) <= 65535 and not set(host) & set(" /@")
     ):
         raise invalid(f'"{value}" is not an address (write HOST:PORT such as 127.0.0.1:8080, or :8080; empty: none)')
-    return value
-
-
-def _no_leader_election(value: bool) -> bool:
-    if value:
-        raise not_yet("leader election is not supported yet: run one replica and leave it false")
     return value
 
 
@@ -89,13 +86,36 @@ class OperatorConfig(Model):
     context: Annotated[str, Field(strict=True, min_length=1, max_length=512)] | None = None
     metrics_address: Address = ":8080"
     health_address: Address = ":8081"
-    leader_election: Annotated[bool, Field(strict=True), AfterValidator(_no_leader_election)] = False
+    leader_election: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Write only while a Lease is held: for several replicas."
+    )
+    lease_duration_s: Annotated[float, DurationBetween(1.0, 300.0)] = Field(default=15.0, alias="leaseDuration")
+    renew_deadline_s: Annotated[float, DurationBetween(0.5, 240.0)] = Field(default=10.0, alias="renewDeadline")
+    retry_period_s: Annotated[float, DurationBetween(0.1, 120.0)] = Field(default=2.0, alias="retryPeriod")
+    lease_name: ObjectName = "pdscaler-leader"
+    lease_namespace: Label | None = Field(default=None, description="Left out: the pod's own namespace.")
     log_format: LogFormat = LogFormat.JSON
     verify_plans: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="Settle replica counts by simulation, beside the evaluations."
     )
     prometheus: PrometheusConfig = PrometheusConfig()
     presets: PathText | None = Field(default=None, description="Directory of the administrator's presets.")
+
+    @model_validator(mode="after")
+    def _lease_outlasts_its_renewal(self) -> Self:
+        if self.renew_deadline_s > RENEW_SHARE * self.lease_duration_s:
+            raise invalid(
+                f"must be at most {RENEW_SHARE:.0%} of leaseDuration ({format_duration(self.lease_duration_s)}): the "
+                "rest is what writes under way need to end",
+                "renewDeadline",
+            )
+        if self.retry_period_s > self.renew_deadline_s / 3:
+            raise invalid(
+                f"must be at most a third of renewDeadline ({format_duration(self.renew_deadline_s)}): a renewal that "
+                "fails must not cost the lease",
+                "retryPeriod",
+            )
+        return self
 
 
 def _words(text: str) -> object:
@@ -127,6 +147,11 @@ _SETTINGS: Mapping[str, tuple[tuple[str, ...], Callable[[str], object]]] = {
     "metrics_address": (("metricsAddress",), _text),
     "health_address": (("healthAddress",), _text),
     "leader_election": (("leaderElection",), _boolean),
+    "lease_duration": (("leaseDuration",), _text),
+    "renew_deadline": (("renewDeadline",), _text),
+    "retry_period": (("retryPeriod",), _text),
+    "lease_name": (("leaseName",), _text),
+    "lease_namespace": (("leaseNamespace",), _text),
     "log_format": (("logFormat",), _text),
     "verify_plans": (("verifyPlans",), _boolean),
     "presets": (("presets",), _text),

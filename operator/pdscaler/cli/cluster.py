@@ -15,13 +15,12 @@ import click
 import yaml
 
 from pdscaler.cluster.connection import connect
+from pdscaler.cluster.credentials import POD_NAMESPACE_FILE, pod_namespace
 from pdscaler.cluster.errors import FORBIDDEN, NOT_FOUND, UNREACHABLE, ClusterError
 from pdscaler.cluster.resources import PDDeployments
 from pdscaler.errors import InvalidInputError, PdscalerError
 
 T = TypeVar("T")
-
-_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def explained(error: ClusterError) -> PdscalerError:
 def context_namespace(kubeconfig: str | None, context: str | None, environ: Mapping[str, str]) -> str | None:
     """Return the namespace that a kubeconfig's context names; None where it names none or cannot be read."""
     if kubeconfig is None and context is None and _in_pod(environ):
-        return _POD_NAMESPACE.read_text().strip() or None
+        return pod_namespace()
     documents = [_mapping(path) for path in kubeconfig_files(kubeconfig, environ)]
     chosen = context or next((found["current-context"] for found in documents if found.get("current-context")), None)
     settings = _contexts(documents).get(str(chosen)) or {}
@@ -178,7 +177,7 @@ def _contexts(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _in_pod(environ: Mapping[str, str]) -> bool:
-    return "KUBERNETES_SERVICE_HOST" in environ and _POD_NAMESPACE.is_file()
+    return "KUBERNETES_SERVICE_HOST" in environ and POD_NAMESPACE_FILE.is_file()
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -22,7 +22,12 @@ _NAMES = "NAME,…"
 @click.option("--context", help="Context of the kubeconfig [its current one].")
 @click.option("--metrics-address", metavar="HOST:PORT", help="Where /metrics is served [:8080]; empty: nowhere.")
 @click.option("--health-address", metavar="HOST:PORT", help="Where /healthz is served [:8081]; empty: nowhere.")
-@click.option("--leader-election", is_flag=True, default=None, help="Not supported yet: run one replica.")
+@click.option("--leader-election", is_flag=True, default=None, help="Write only while a Lease is held [no].")
+@click.option("--lease-duration", metavar="DURATION", help="How long other replicas wait for a silent leader [15s].")
+@click.option("--renew-deadline", metavar="DURATION", help="How long a leader goes on without a renewal [10s].")
+@click.option("--retry-period", metavar="DURATION", help="Time between two tries to renew or to get the Lease [2s].")
+@click.option("--lease-name", metavar="NAME", help="Name of the Lease [pdscaler-leader].")
+@click.option("--lease-namespace", metavar="NAME", help="Namespace of the Lease [the pod's own].")
 @click.option("--log-format", type=click.Choice(_FORMATS), help="Form of the log lines [json].")
 @click.option(
     "--verify-plans/--no-verify-plans", default=None, help="Settle replica counts by simulation, in a thread [yes]."

@@ -8,6 +8,7 @@ exec plugins, tokens that rotate.
 import asyncio
 import json
 import math
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from pdscaler.cluster.credentials import load_configuration
 from pdscaler.cluster.errors import (
@@ -27,6 +29,7 @@ from pdscaler.cluster.errors import (
     ConflictError,
     one_line,
 )
+from pdscaler.cluster.fence import WriteGuard
 from pdscaler.errors import InvalidInputError
 
 Json: TypeAlias = dict[str, Any]
@@ -56,6 +59,8 @@ class Connection:
         What ``load`` returned first.
     request_timeout_s
         Deadline of one request, seconds; watches have their own.
+    guard
+        Asked right before each write is sent, and bounds its time; None: every write may be sent.
     """
 
     def __init__(
@@ -63,9 +68,11 @@ class Connection:
         load: Callable[[], Awaitable[Configuration]],
         configuration: Configuration,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
+        guard: WriteGuard | None = None,
     ) -> None:
         self._load = load
-        self._client = _new_client(configuration)
+        self._guard = guard
+        self._client = _new_client(configuration, guard)
         self._request_timeout_s = request_timeout_s
         self._renewing = asyncio.Lock()
         self._renew_after_s = -math.inf
@@ -120,6 +127,8 @@ class Connection:
             If the patch states a resourceVersion that is no longer the object's.
         ClusterError
             As :meth:`get`.
+        NotLeadingError
+            If the guard forbids it: nothing was sent.
         """
         kind = JSON_PATCH if isinstance(body, list) else MERGE_PATCH
         return await self._request("PATCH", path, {"fieldManager": FIELD_MANAGER, **(query or {})}, body, kind)
@@ -168,10 +177,9 @@ class Connection:
         body: Json | list[Json] | None = None,
         content_type: str | None = None,
     ) -> Json:
-        timeout = aiohttp.ClientTimeout(total=self._request_timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             client = self._client
-            send = partial(self._send, method, path, query or {}, timeout, body=body, content_type=content_type)
+            send = partial(self._send, method, path, query or {}, None, body=body, content_type=content_type)
             response = await send(client)
             if response.status == 401:
                 response.release()
@@ -189,7 +197,7 @@ class Connection:
         method: str,
         path: str,
         query: Query,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the session enforces it
+        timeout: aiohttp.ClientTimeout | None,  # noqa: ASYNC109 - the session enforces it
         client: ApiClient,
         *,
         body: Json | list[Json] | None = None,
@@ -201,11 +209,21 @@ class Connection:
         _, url, headers, _, _ = await client.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, auth_settings=["BearerToken"]
         )
+        # Nothing is awaited between this and the request: the guard's word is as fresh as it can be.
+        limit = self._limit(method) if timeout is None else timeout
         answer = await client.rest_client.request(  # type: ignore[no-untyped-call]
-            method, url, headers=headers, body=body, _request_timeout=timeout
+            method, url, headers=headers, body=body, _request_timeout=limit
         )
         response: aiohttp.ClientResponse = answer.response
         return response
+
+    def _limit(self, method: str) -> aiohttp.ClientTimeout:
+        """Return the deadline of a request that is sent now; raises NotLeadingError where a write may not be."""
+        total_s = self._request_timeout_s
+        if self._guard is not None and method != "GET":
+            total_s = min(total_s, self._guard.allowance_s())
+        # The session rounds longer limits up to whole seconds, which would outlast what the guard allows.
+        return aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=math.inf)
 
     async def _renewed(self, refused: ApiClient) -> ApiClient:
         """Return a client with fresh credentials: read once for all requests that were refused with the same ones.
@@ -217,7 +235,7 @@ class Connection:
             if self._client is refused and now_s >= self._renew_after_s:
                 self._renew_after_s = now_s + RENEW_PAUSE_S
                 try:
-                    fresh = _new_client(await self._load())
+                    fresh = _new_client(await self._load(), self._guard)
                 except InvalidInputError as error:
                     raise ClusterError("Unauthorized", str(error), 401) from error
                 if self._retired is not None:
@@ -231,7 +249,10 @@ class Connection:
 
 
 async def connect(
-    kubeconfig: str | None = None, context: str | None = None, request_timeout_s: float = REQUEST_TIMEOUT_S
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
+    guard: WriteGuard | None = None,
 ) -> Connection:
     """Connect to the cluster that the arguments name.
 
@@ -244,6 +265,8 @@ async def connect(
         Context of the kubeconfig; None: its current one.
     request_timeout_s
         Deadline of one request, seconds.
+    guard
+        Asked right before each write is sent; None: every write may be sent.
 
     Returns
     -------
@@ -256,7 +279,7 @@ async def connect(
         If the kubeconfig is missing or cannot be used, or has no such context.
     """
     load = partial(load_configuration, kubeconfig, context)
-    return Connection(load, await load(), request_timeout_s)
+    return Connection(load, await load(), request_timeout_s, guard)
 
 
 def segments(*parts: str) -> str:
@@ -282,12 +305,37 @@ def collection_path(api_version: str, plural: str, namespace: str | None) -> str
     return root + (segments("namespaces", namespace, plural) if namespace is not None else segments(plural))
 
 
-def _new_client(configuration: Configuration) -> ApiClient:
+class _RestClient(RESTClientObject):
+    """The client's transport, whose sockets deliver nothing late.
+
+    A request that was given up may still lie in the kernel's send buffer, and would be sent when a network that was cut
+    works again: TCP_USER_TIMEOUT drops it. Reads and watches send nothing for that long.
+    """
+
+    def __init__(self, configuration: Configuration, undelivered_s: float) -> None:
+        super().__init__(configuration)
+        self._undelivered_ms = max(1, math.floor(undelivered_s * 1000))
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._socket)
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None:
+            made.setsockopt(socket.IPPROTO_TCP, option, self._undelivered_ms)
+        return made
+
+
+def _new_client(configuration: Configuration, guard: WriteGuard | None) -> ApiClient:
     # Every watch holds a connection: a bound would let many watches starve the requests.
     configuration.connection_pool_maxsize = 0
     # Certificates are verified, but not pickier than kubectl does: Python 3.13 refuses CAs without key identifiers.
     configuration.disable_strict_ssl_verification = True
     client = ApiClient(configuration=configuration)
+    if guard is not None:
+        client.rest_client = _RestClient(configuration, guard.least_allowance_s)
     client.user_agent = "pdscaler"
     return client
 

@@ -16,6 +16,9 @@ from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVIC
 from pdscaler.cluster.errors import one_line
 from pdscaler.errors import InvalidInputError
 
+POD_NAMESPACE_FILE = Path(SERVICE_TOKEN_FILENAME).with_name("namespace")
+"""Where a pod finds the name of its own namespace."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -77,6 +80,14 @@ async def load_credentials(kubeconfig: str | None = None, context: str | None = 
         password=configuration.password or None,
         proxy=configuration.proxy or None,
     )
+
+
+def pod_namespace() -> str | None:
+    """Return the namespace of the pod that this process is; None where it is none."""
+    try:
+        return POD_NAMESPACE_FILE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 async def load_configuration(kubeconfig: str | None, context: str | None) -> Configuration:

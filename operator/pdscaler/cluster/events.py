@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from pdscaler.cluster.connection import Connection, Json, collection_path, segments
-from pdscaler.cluster.errors import NOT_FOUND, ClusterError
+from pdscaler.cluster.errors import NOT_FOUND, ClusterError, ConflictError
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class _Posted:
     name: str
     count: int
     last_s: float
+    version: str
 
 
 class EventWriter:
@@ -103,16 +104,23 @@ class EventWriter:
             _logger.warning("event %s about %s/%s was not posted: %s", reason, about.namespace, about.name, error)
 
     async def _count(self, about: ObjectIdentity, posted: _Posted) -> bool:
-        """Raise the count of an Event; False where it is gone."""
+        """Raise the count of an Event; False where it is gone, or not as we left it."""
         now_s = self._clock()
-        body: Json = {"count": posted.count + 1, "lastTimestamp": _timestamp(now_s)}
+        body: Json = {
+            "metadata": {"resourceVersion": posted.version},
+            "count": posted.count + 1,
+            "lastTimestamp": _timestamp(now_s),
+        }
         path = collection_path("v1", "events", about.namespace) + segments(posted.name)
         try:
-            await self._connection.patch(path, body)
+            answer = await self._connection.patch(path, body)
+        except ConflictError:
+            return False
         except ClusterError as error:
             if error.reason == NOT_FOUND:
                 return False
             raise
+        posted.version = str(answer["metadata"]["resourceVersion"])
         posted.count += 1
         posted.last_s = now_s
         return True
@@ -143,8 +151,8 @@ class EventWriter:
             "reportingComponent": self._component,
             "reportingInstance": self._instance,
         }
-        await self._connection.create(collection_path("v1", "events", about.namespace), event)
-        return _Posted(name, 1, now_s)
+        answer = await self._connection.create(collection_path("v1", "events", about.namespace), event)
+        return _Posted(name, 1, now_s, str(answer["metadata"]["resourceVersion"]))
 
 
 def sanitize(message: str) -> str:

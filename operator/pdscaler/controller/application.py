@@ -24,11 +24,13 @@ from pdscaler.cluster.scale import ScaleReader, ScaleWriter
 from pdscaler.cluster.status import StatusWriter
 from pdscaler.controller import logs
 from pdscaler.controller.apply import Actuator
+from pdscaler.controller.candidate import Candidate, stand
 from pdscaler.controller.context import Context
 from pdscaler.controller.evaluate import Advisor, Autoscaler
 from pdscaler.controller.forecasts import Forecasts
 from pdscaler.controller.handlers import build_registry
 from pdscaler.controller.inventory import Inventory
+from pdscaler.controller.leadership import Alone, Succession
 from pdscaler.controller.loop import EvaluationLoop
 from pdscaler.controller.metrics import Metrics
 from pdscaler.controller.prepare import Preparer
@@ -98,7 +100,9 @@ class Application:
         config = self._config
         async with AsyncExitStack() as stack:
             presets = load_presets(None if config.presets is None else Path(config.presets))
-            connection = await connect(config.kubeconfig, config.context)
+            candidate = await self._candidate(stack)
+            fence = None if candidate is None else candidate.fence
+            connection = await connect(config.kubeconfig, config.context, guard=fence)
             stack.push_async_callback(connection.close)
             stack.push_async_callback(self._servers.close)
             await self._servers.serve_health(config.health_address, self._heartbeat)
@@ -111,8 +115,17 @@ class Application:
             collector = Collector(presets, self._clock, deadline_s=min(DEADLINE_S, config.evaluation_period_s))
             followers.push_async_callback(collector.close)
             await cache.start()
-            context = self._build(connection, cache, collector, presets, followers)
+            context = self._build(connection, cache, collector, presets, followers, candidate=candidate)
             await self._run_kopf(context)
+
+    async def _candidate(self, stack: AsyncExitStack) -> Candidate | None:
+        """Return what stands for election; None where this replica runs alone."""
+        if not self._config.leader_election:
+            return None
+        candidate = await stand(self._config)
+        stack.push_async_callback(candidate.close)
+        self._metrics.follow(lambda: candidate.fence.open)
+        return candidate
 
     def _build(
         self,
@@ -121,6 +134,8 @@ class Application:
         collector: Collector,
         presets: Mapping[str, Preset],
         followers: AsyncExitStack,
+        *,
+        candidate: Candidate | None,
     ) -> Context:
         config, clock = self._config, self._clock
         inventory = Inventory()
@@ -135,7 +150,8 @@ class Application:
         forecasts = Forecasts(past, config.evaluation_period_s, clock, patience_s)
         followers.push_async_callback(forecasts.close)
         advisor = Advisor(verifier)
-        autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), PDDeployments(connection)))
+        resources = PDDeployments(connection)
+        autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), resources))
         publisher = Publisher(StatusWriter(connection), EventWriter(connection, COMPONENT, clock), self._metrics, clock)
         worker = Worker(
             advisor=advisor,
@@ -154,10 +170,12 @@ class Application:
             forecasts=forecasts,
             targets=cache,
             heartbeat=self._heartbeat,
+            succession=Succession(Alone() if candidate is None else candidate.fence, resources, config.namespaces),
             period_s=config.evaluation_period_s,
             clock=clock,
         )
-        return Context(config, inventory, loop, self._stop, followers)
+        election = None if candidate is None else candidate.election(inventory.changed.set)
+        return Context(config, inventory, loop, self._stop, followers, election)
 
     async def _run_kopf(self, context: Context) -> None:
         namespaces = self._config.namespaces

@@ -141,6 +141,8 @@ class Actuator:
         ------
         SupersededError
             If the resource is gone or has changed: nothing more was written for it.
+        NotLeadingError
+            If another replica may lead by now: nothing more was written.
         """
         progress = _Progress(prepared, inputs, decision)
         base = before

@@ -1,7 +1,7 @@
 """What the process remembers of each PDDeployment between two evaluations; a restart loses none of it. No kopf."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from pdscaler.api.status import Condition, PDDeploymentStatus
 from pdscaler.controller import calibrations, memory
 from pdscaler.controller.conditions import ConditionType, Truth
 from pdscaler.controller.evaluation import ResourceKey
+from pdscaler.controller.prepare import Document, key_of
 from pdscaler.core.decision import PlanState, PoolState, TargetUnknown
 from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.plan import resume
@@ -36,6 +37,8 @@ class Entry:
         What was learnt of the engines.
     written
         The status document as last written, or as found.
+    version
+        resourceVersion that was last seen of the resource: the precondition of the next write of its status.
     written_at_s
         When it was last written by this process, seconds since the epoch.
     resumed
@@ -50,17 +53,24 @@ class Entry:
     state: PlanState
     calibration: CalibrationState
     written: Mapping[str, Any]
+    version: str = ""
     written_at_s: float = -math.inf
     resumed: frozenset[Pool] = frozenset()
     failures: int = 0
     _found: PDDeploymentStatus = field(default_factory=PDDeploymentStatus)
     _troubled_since_s: dict[Pool, float] = field(default_factory=dict)
     _looked_at: frozenset[Pool] = frozenset()
+    _watched: str = ""
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions as last rendered."""
         return self.status.conditions
+
+    def see(self, version: str) -> None:
+        """Take note of the resourceVersion that the watch has; it may lag behind a write of ours."""
+        if version != self._watched:
+            self._watched = self.version = version
 
     def starting_state(self, seen: PerPool[PoolState | TargetUnknown], now_s: float) -> PlanState:
         """Return the state to plan from; a pool seen for the first time since the start is seeded with its replicas.
@@ -116,6 +126,20 @@ class Book:
 
     def __init__(self) -> None:
         self._entries: dict[ResourceKey, Entry] = {}
+
+    def begin(self, found: Iterable[Document]) -> None:
+        """Forget everything, and start from what the API server holds.
+
+        Parameters
+        ----------
+        found
+            Every PDDeployment as it was just read: the watch may lag behind what another leader has written.
+        """
+        self._entries.clear()
+        for document in found:
+            metadata = document["metadata"]
+            entry = self.entry(key_of(document), str(metadata["uid"]), document.get("status") or {})
+            entry.version = str(metadata["resourceVersion"])
 
     def entry(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> Entry:
         """Return the entry of a resource; a new one starts from the resource's status.

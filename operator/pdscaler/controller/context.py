@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from pdscaler.api.config import OperatorConfig
+from pdscaler.cluster.election import Election
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
 
@@ -28,6 +29,8 @@ class Context:
         Set to end the operator.
     followers
         Closes what started tasks of its own while kopf ran: kopf would wait for them at its end.
+    election
+        Stands for election while the loop runs; None where there are no other replicas.
     """
 
     config: OperatorConfig
@@ -35,20 +38,26 @@ class Context:
     loop: EvaluationLoop
     stop: asyncio.Event
     followers: AsyncExitStack
+    election: Election | None = None
     failed: bool = field(default=False, init=False)
     """The evaluation loop ended by itself."""
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def start_loop(self) -> None:
-        """Start the evaluation loop."""
+        """Start the evaluation loop, and stand for election."""
         self._task = asyncio.create_task(self.loop.run(), name="pdscaler evaluation loop")
         self._task.add_done_callback(self._ended)
+        if self.election is not None:
+            self.election.start()
 
     async def stop_loop(self) -> None:
         """End the evaluation loop; evaluations under way may finish for a few seconds."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self.election is not None:
+            # Nothing is written any more: another replica can go on at once.
+            await self.election.close()
         await self.followers.aclose()
         # After a signal kopf's own task still waits for this, and kopf for that task: five seconds for nothing.
         self.stop.set()

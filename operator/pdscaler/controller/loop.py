@@ -1,7 +1,8 @@
 """The evaluation loop: every period all PDDeployments, one at once when it changed. No kopf; the clock is an argument.
 
 Resources that share a Prometheus are evaluated together from one snapshot; those of another do not wait for them. What
-goes wrong with one resource is its own condition and never stops the others.
+goes wrong with one resource is its own condition and never stops the others. While another replica leads, resources
+and targets are followed all the same, and nothing is evaluated.
 """
 
 import asyncio
@@ -11,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from pdscaler.cluster.fence import NotLeadingError
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.claims import conflicts
 from pdscaler.controller.evaluation import Rejection, ResourceKey, SupersededError
 from pdscaler.controller.forecasts import Seen
 from pdscaler.controller.inventory import Inventory
+from pdscaler.controller.leadership import Succession
 from pdscaler.controller.prepare import Document, Prepared, Preparer
 from pdscaler.controller.servers import Heartbeat
 from pdscaler.controller.worker import Job, Reading, Worker
@@ -81,6 +84,8 @@ class EvaluationLoop:
         Follows the targets.
     heartbeat
         Told whenever something was finished.
+    succession
+        Knows whether this replica leads.
     period_s
         The evaluation period, seconds.
     clock
@@ -97,6 +102,7 @@ class EvaluationLoop:
         forecasts: Foresees,
         targets: Follows,
         heartbeat: Heartbeat,
+        succession: Succession,
         period_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -107,6 +113,7 @@ class EvaluationLoop:
         self._forecasts = forecasts
         self._targets = targets
         self._heartbeat = heartbeat
+        self._succession = succession
         self._period_s = period_s
         self._clock = clock
         self._next_round_s = -math.inf
@@ -130,7 +137,8 @@ class EvaluationLoop:
             await self._finish()
 
     async def tick(self) -> None:
-        """Start everything that is due now."""
+        """Start everything that is due now; follow only, while another replica leads."""
+        leading = await self._take_turn()
         now_s = self._clock()
         documents = self._inventory.documents()
         due = set(self._inventory.take_due())
@@ -150,6 +158,10 @@ class EvaluationLoop:
         prepared = await self._prepare(documents)
         valid = [resource for resource in prepared.values() if isinstance(resource, Prepared)]
         await self._targets.retain({ref for resource in valid for _, ref in resource.targets.items()})
+        if not leading:
+            await self._watch_targets(valid)
+            self._heartbeat.beat()
+            return
         lost = conflicts(valid)
         jobs = [
             Job(documents[key], prepared[key], lost.get(key)) for key in sorted(due - self._busy) if key in documents
@@ -158,6 +170,36 @@ class EvaluationLoop:
             self._start(group, fresh=in_round)
         if not jobs and not self._busy:
             self._heartbeat.beat()
+
+    async def _take_turn(self) -> bool:
+        """Whether this replica leads; a term that is new begins here, and one that is over ends here."""
+        if self._succession.leading:
+            return True
+        await self._stand_down()
+        if not self._succession.is_due:
+            return False
+        found = await self._succession.begin()
+        if found is None:
+            self._next_round_s = self._clock() + CHANGED_RETRY_S
+            return False
+        self._worker.begin(found)
+        self._next_round_s = -math.inf
+        return True
+
+    async def _stand_down(self) -> None:
+        """End what is under way at once, and forget what it was about: another replica goes on with it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._worker.stand_down()
+        self._readings.clear()
+        self._retries_s.clear()
+        self._again.clear()
+
+    async def _watch_targets(self, resources: Iterable[Prepared]) -> None:
+        await asyncio.gather(
+            *(self._targets.watch(ref) for resource in resources for _, ref in resource.targets.items())
+        )
 
     async def _prepare(self, documents: Mapping[ResourceKey, Document]) -> dict[ResourceKey, Prepared | Rejection]:
         prepared = {}
@@ -206,9 +248,7 @@ class EvaluationLoop:
         return None
 
     async def _read_metrics(self, resources: Sequence[Prepared], fresh: bool) -> None:
-        await asyncio.gather(
-            *(self._targets.watch(ref) for resource in resources for _, ref in resource.targets.items())
-        )
+        await self._watch_targets(resources)
         now_s = self._clock()
         subjects = {resource.key: self._worker.subject(resource, now_s) for resource in resources}
         asked = [subject for key, subject in subjects.items() if fresh or not self._is_fresh(key, subject, now_s)]
@@ -237,6 +277,9 @@ class EvaluationLoop:
                     await self._report(job, unread)
                     return
                 retry_s = await self._work(job)
+            except NotLeadingError:
+                # The next leader decides anew; whatever was written until now it finds in /scale.
+                return
             except SupersededError as superseded:
                 if superseded.gone:
                     self._inventory.distrust(job.document)
@@ -252,7 +295,7 @@ class EvaluationLoop:
         try:
             async with asyncio.timeout(EVALUATION_LIMIT_S):
                 return await self._worker.work(job, self._readings.get(job.key))
-        except SupersededError:
+        except (SupersededError, NotLeadingError):
             raise
         except Exception as error:
             _logger.exception("the evaluation of PDDeployment %s failed", job.key)
@@ -263,7 +306,7 @@ class EvaluationLoop:
         try:
             async with asyncio.timeout(EVALUATION_LIMIT_S):
                 await self._worker.report(job, error)
-        except SupersededError:
+        except (SupersededError, NotLeadingError):
             raise
         except Exception:
             _logger.exception("the failure of PDDeployment %s could not be reported", job.key)

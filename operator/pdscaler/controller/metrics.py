@@ -3,6 +3,7 @@
 A figure that is not known has no sample: neither 0 nor the last one that was known.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -97,9 +98,17 @@ class Metrics:
         self._writes = Counter(
             "pdscaler_scale_writes", "Writes of /scale, by pool and result.", ("pool", "result"), registry=self.registry
         )
+        self._leader = Gauge(
+            "pdscaler_leader", "1 where this replica may write, 0 where it stands by.", registry=self.registry
+        )
+        self._leader.set(1)
         # A counter that first appears at 1 hides its first increase from rate(): the known reasons start at 0.
         for reason in NoDataReason:
             self._failures.labels(reason.value)
+
+    def follow(self, leading: Callable[[], bool]) -> None:
+        """Show from now on whether this replica leads; asked at each scrape."""
+        self._leader.set_function(lambda: float(leading()))
 
     def record(self, outcome: Evaluation | Rejection, duration_s: float) -> None:
         """Count an evaluation and show its figures.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pdscaler.api.pddeployment import API_VERSION, KIND
@@ -25,8 +26,8 @@ _logger = logging.getLogger(__name__)
 class WritesStatus(Protocol):
     """Replaces the status of a PDDeployment."""
 
-    async def write(self, namespace: str, name: str, document: Mapping[str, Any]) -> None:
-        """Write a status."""
+    async def write(self, about: ObjectIdentity, document: Mapping[str, Any]) -> str:
+        """Write a status if the resource is as it was last seen; return its resourceVersion as it is now."""
 
 
 class EmitsEvents(Protocol):
@@ -77,6 +78,8 @@ class Publisher:
         ------
         SupersededError
             If the resource is gone.
+        NotLeadingError
+            If another replica leads by now: nothing more was written.
         """
         before = entry.status
         after = render(outcome, before)
@@ -87,17 +90,17 @@ class Publisher:
         news += drift_announcements(before.calibration, after.calibration)
         if news or _failed(outcome) or _decided(before) != _decided(after):
             _log(outcome, duration_s)
-        await self._write(entry, document)
         about = ObjectIdentity(API_VERSION, KIND, entry.key.namespace, entry.key.name, entry.uid)
+        await self._write(entry, replace(about, resource_version=entry.version), document)
         for item in news:
             await self._events.emit(about, item.type, item.reason, item.message)
 
-    async def _write(self, entry: Entry, document: dict[str, Any]) -> None:
+    async def _write(self, entry: Entry, about: ObjectIdentity, document: dict[str, Any]) -> None:
         now_s = self._clock()
         if not worth_writing(entry.written, document, now_s - entry.written_at_s):
             return
         try:
-            await self._statuses.write(entry.key.namespace, entry.key.name, document)
+            entry.version = await self._statuses.write(about, document)
         except ClusterError as error:
             if error.reason == NOT_FOUND:
                 raise SupersededError(gone=True) from error

@@ -1,7 +1,7 @@
 """Evaluates one PDDeployment and publishes the outcome. No kopf; the clock is an argument."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -130,6 +130,22 @@ class Worker:
         self._forecasts.forget(key)
         self._publisher.forget(key)
 
+    def begin(self, found: Iterable[Document]) -> None:
+        """Begin a term: whatever another leader did meanwhile, start from what the API server holds.
+
+        Parameters
+        ----------
+        found
+            Every PDDeployment as it was just read.
+        """
+        self.stand_down()
+        self._book.begin(found)
+
+    def stand_down(self) -> None:
+        """Forget everything, the metrics of the resources included: they are another leader's now."""
+        for key in self.known():
+            self.forget(key)
+
     def subject(self, prepared: Prepared, now_s: float) -> Subject:
         """Return what the collector must know of a resource."""
         since_s = now_s - prepared.spec.window_s
@@ -154,6 +170,8 @@ class Worker:
         ------
         SupersededError
             If the resource is gone or has changed.
+        NotLeadingError
+            If another replica leads by now.
         """
         began_s = self._timer()
         entry = self._entry(job)
@@ -173,7 +191,9 @@ class Worker:
         await self._publisher.publish(entry, rejection, 0.0)
 
     def _entry(self, job: Job) -> Entry:
-        return self._book.entry(job.key, fingerprint_of(job.document).uid, job.document.get("status") or {})
+        entry = self._book.entry(job.key, fingerprint_of(job.document).uid, job.document.get("status") or {})
+        entry.see(str(job.document["metadata"].get("resourceVersion", "")))
+        return entry
 
     async def _evaluate(
         self, entry: Entry, prepared: Prepared, conflict: TargetConflict | None, reading: Reading

@@ -1,15 +1,17 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from localplane.plane import ControlPlane
 from pdscaler.api.crd import crd_document
-from pdscaler.cluster.connection import Connection
+from pdscaler.cluster.connection import Connection, connect
 from pdscaler.cluster.errors import ClusterError
 from pdscaler.cluster.events import EventType, EventWriter, ObjectIdentity
+from pdscaler.cluster.fence import NotLeadingError
 from pdscaler.cluster.resources import PDDeployments
 from pdscaler.cluster.status import StatusWriter
 from support.plane import apply_in
@@ -39,6 +41,15 @@ def resource(name: str = "llama") -> dict[str, Any]:
     }
 
 
+def about(document: dict[str, Any]) -> ObjectIdentity:
+    metadata = document["metadata"]
+    return ObjectIdentity(
+        *("pdscaler.io/v1alpha1", "PDDeployment", metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+    )
+
+
 @pytest.fixture
 def applied(control_plane: ControlPlane, namespace: str) -> str:
     """A namespace with one PDDeployment."""
@@ -58,11 +69,15 @@ async def test_a_status_replaces_the_one_before_and_leaves_the_spec_alone(api: C
         "message": "",
         "lastTransitionTime": "2026-11-21T12:00:00Z",
     }
-    await writer.write(
-        applied, "llama", {"conditions": [condition], "prefill": {"current": 1, "ready": 1}, "observedGeneration": 1}
+    first = about(before)
+    version = await writer.write(
+        first, {"conditions": [condition], "prefill": {"current": 1, "ready": 1}, "observedGeneration": 1}
     )
-    await writer.write(applied, "llama", {"conditions": [], "prefill": {"current": 2}})
+    version = await writer.write(
+        replace(first, resource_version=version), {"conditions": [], "prefill": {"current": 2}}
+    )
     after = await resources.get(applied, "llama")
+    assert after["metadata"]["resourceVersion"] == version
     assert after["status"] == {"conditions": [], "prefill": {"current": 2}}
     assert after["spec"] == before["spec"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
@@ -71,8 +86,54 @@ async def test_a_status_replaces_the_one_before_and_leaves_the_spec_alone(api: C
     }
     assert "finalizers" not in after["metadata"]
     with pytest.raises(ClusterError) as caught:
-        await writer.write(applied, "nope", {})
+        await writer.write(replace(first, name="nope"), {})
     assert caught.value.reason == "NotFound"
+
+
+async def test_a_status_is_written_again_where_a_user_has_changed_the_resource(api: Connection, applied: str) -> None:
+    writer, resources = StatusWriter(api), PDDeployments(api)
+    seen = about(await resources.get(applied, "llama"))
+    await resources.patch_annotations(applied, "llama", {"team": "inference"})
+    await writer.write(seen, {"observedGeneration": 1})
+    after = await resources.get(applied, "llama")
+    assert after["status"] == {"observedGeneration": 1}
+    assert after["metadata"]["annotations"]["team"] == "inference"
+    with pytest.raises(ClusterError) as caught:
+        await writer.write(replace(seen, uid="another"), {"observedGeneration": 2})
+    assert caught.value.reason == "NotFound", "a new one of the same name is not given an old status"
+
+
+class ShutAfter:
+    """Lets so many writes begin, and no more."""
+
+    least_allowance_s = 5.0
+
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+
+    def allowance_s(self) -> float:
+        self.left -= 1
+        if self.left < 0:
+            raise NotLeadingError
+        return 5.0
+
+
+async def test_a_write_that_was_held_up_until_another_leader_had_written_is_refused(
+    control_plane: ControlPlane, api: Connection, applied: str
+) -> None:
+    seen = about(await PDDeployments(api).get(applied, "llama"))
+    mark = control_plane.audit_log.mark()
+    await StatusWriter(api).write(seen, {"observedGeneration": 1, "summary": {"state": "Steady"}})
+    async with await connect(str(control_plane.kubeconfig), guard=ShutAfter(1)) as late:
+        with pytest.raises(NotLeadingError):
+            await StatusWriter(late).write(seen, {"observedGeneration": 1, "summary": {"state": "Late"}})
+    assert (await PDDeployments(api).get(applied, "llama"))["status"]["summary"]["state"] == "Steady"
+    codes = [
+        request.code
+        for request in control_plane.audit_log.requests(namespace=applied, verb="write", since=mark)
+        if request.resource == "pddeployments/status"
+    ]
+    assert codes == [200, 409]
 
 
 async def test_events_show_in_kubectl_describe_and_repeats_are_counted(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pdscaler.api.config import LogFormat, OperatorConfig, load_config
-from pdscaler.errors import InvalidInputError, NotSupportedYetError
+from pdscaler.errors import InvalidInputError
 
 FULL = """
 evaluationPeriod: 30s
@@ -14,7 +14,12 @@ kubeconfig: /etc/kubeconfig
 context: prod
 metricsAddress: 127.0.0.1:9000
 healthAddress: ""
-leaderElection: false
+leaderElection: true
+leaseDuration: 30s
+renewDeadline: 20s
+retryPeriod: 5s
+leaseName: pdscaler-prod
+leaseNamespace: operators
 verifyPlans: false
 logFormat: text
 presets: /etc/pdscaler/presets
@@ -46,6 +51,8 @@ def test_defaults() -> None:
     assert (config.kubeconfig, config.context, config.presets) == (None, None, None)
     assert (config.metrics_address, config.health_address) == (":8080", ":8081")
     assert config.leader_election is False
+    assert (config.lease_duration_s, config.renew_deadline_s, config.retry_period_s) == (15.0, 10.0, 2.0)
+    assert (config.lease_name, config.lease_namespace) == ("pdscaler-leader", None)
     assert config.verify_plans is True
     assert config.log_format is LogFormat.JSON
     assert config.prometheus.endpoints == {}
@@ -57,6 +64,9 @@ def test_file(tmp_path: Path) -> None:
     assert config.namespaces == ("serving", "batch")
     assert (config.kubeconfig, config.context) == ("/etc/kubeconfig", "prod")
     assert (config.metrics_address, config.health_address) == ("127.0.0.1:9000", "")
+    assert config.leader_election is True
+    assert (config.lease_duration_s, config.renew_deadline_s, config.retry_period_s) == (30.0, 20.0, 5.0)
+    assert (config.lease_name, config.lease_namespace) == ("pdscaler-prod", "operators")
     assert config.log_format is LogFormat.TEXT
     assert config.verify_plans is False
     assert config.presets == "/etc/pdscaler/presets"
@@ -176,7 +186,26 @@ def test_errors_of_variables_and_flags_name_them(environ: dict[str, str], flags:
     assert caught.value.field == field
 
 
-def test_leader_election_is_not_supported_yet() -> None:
-    for environ, flags in (({"PDSCALER_LEADER_ELECTION": "true"}, {}), ({}, {"leader_election": True})):
-        with pytest.raises(NotSupportedYetError, match="leader election is not supported yet"):
-            load_config(None, environ, flags)
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("renewDeadline: 13s\n", "renewDeadline", "at most 80% of leaseDuration (15s)"),
+        ("leaseDuration: 12s\n", "renewDeadline", "at most 80% of leaseDuration (12s)"),
+        ("retryPeriod: 4s\n", "retryPeriod", "at most a third of renewDeadline (10s)"),
+        ("leaseDuration: 500ms\n", "leaseDuration", "at least 1s"),
+        ("leaseName: Not A Name\n", "leaseName", "a Kubernetes name"),
+        ("leaseNamespace: a.b\n", "leaseNamespace", "lower-case letters"),
+    ],
+)
+def test_a_lease_must_leave_time_for_what_is_under_way(tmp_path: Path, text: str, field: str, words: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        load_config(write(tmp_path, text), {}, {})
+    assert error.value.field == field
+    assert words in error.value.problem
+
+
+def test_the_lease_by_variables_and_flags() -> None:
+    environ = {"PDSCALER_LEADER_ELECTION": "true", "PDSCALER_LEASE_DURATION": "60s"}
+    config = load_config(None, environ, {"renew_deadline": "40s", "lease_name": "other"})
+    assert (config.leader_election, config.lease_duration_s, config.renew_deadline_s) == (True, 60.0, 40.0)
+    assert config.lease_name == "other"

@@ -10,6 +10,7 @@ import pytest
 
 from pdscaler.api.parse import parse_pddeployment
 from pdscaler.cluster.errors import ClusterError
+from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
@@ -364,10 +365,10 @@ async def test_each_evaluation_is_a_sign_of_life_however_many_wait() -> None:
     release = asyncio.Event()
     write = world.server.write
 
-    async def slow(namespace: str, name: str, document: Any) -> None:
-        if name == "b":
+    async def slow(about: ObjectIdentity, document: Any) -> str:
+        if about.name == "b":
             await release.wait()
-        await write(namespace, name, document)
+        return await write(about, document)
 
     world.worker._publisher._statuses.write = slow  # type: ignore[method-assign]
     world.now_s += world.heartbeat.limit_s + 1

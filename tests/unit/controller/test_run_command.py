@@ -23,7 +23,8 @@ def run(*arguments: str, **environ: str) -> Result:
     [
         ("evaluationPeriod: soon", 'evaluationPeriod: "soon" is not a duration'),
         ("evaluationPeriodd: 15s", "evaluationPeriodd"),
-        ("leaderElection: true", "not supported yet"),
+        ("leaderElection: true", "leaseNamespace"),
+        ("renewDeadline: 14s", "renewDeadline"),
         ("- a list", "expected one mapping"),
         ("a: b: c", "operator.yaml"),
         ("prometheus: {endpoints: {default: {url: 'ftp://x'}}}", "prometheus.endpoints.default.url"),
@@ -51,7 +52,8 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, text: str, words: s
         (["--log-format", "xml"], "--log-format"),
         (["--prometheus-url", "nowhere"], "--prometheus-url"),
         (["--kubeconfig", "/nonexistent/kubeconfig"], "kubeconfig"),
-        (["--leader-election"], "not supported yet"),
+        (["--leader-election"], "leaseNamespace"),
+        (["--retry-period", "5s"], "--retry-period"),
     ],
 )
 def test_a_flag_that_cannot_be_used(arguments: list[str], words: str) -> None:
