@@ -8,7 +8,7 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale soak clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale soak soak-kills soak-takeovers clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,14 @@ bench-scale: $(STAMP) tools ## Run a thousand PDDeployments on a real control pl
 
 soak: $(STAMP) tools ## Torment a running operator with random faults (DURATION=30m, SEED=0; build/soak/soak.json)
 	@PYTHONPATH=tests:deploy/local $(BIN)/python -m soak $(if $(DURATION),--duration "$(DURATION)") $(if $(SEED),--seed "$(SEED)")
+# The short forms of these run in every `make test`; the long ones write what they measured to build/soak.
+soak-kills: $(STAMP) tools ## kill -9 the operator KILLS times (200) at every step of an evaluation, under load
+	@$(BIN)/python -m pytest -s --timeout 0 --soak-report build/soak tests/e2e/operator/test_kills.py \
+		--kills "$(or $(KILLS),200)" $(if $(SEED),--soak-seed "$(SEED)")
+
+soak-takeovers: $(STAMP) tools ## Force TAKEOVERS (10) changes of the leader with the default durations of the Lease
+	@$(BIN)/python -m pytest -s --timeout 0 --soak-report build/soak tests/e2e/operator/test_leadership.py \
+		--takeovers "$(or $(TAKEOVERS),10)" --lease-duration 15
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

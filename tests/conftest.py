@@ -20,6 +20,16 @@ HERE = Path(__file__).parent
 _MARKED_BY_FIXTURE = {"control_plane": "e2e", "prometheus": "prometheus"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what makes a short test a long one (`make soak-kills`, `make soak-takeovers`)."""
+    group = parser.getgroup("pdscaler")
+    group.addoption("--kills", type=int, default=5, help="how often the operator is killed")
+    group.addoption("--takeovers", type=int, default=3, help="how often a leader is forced out, by each way in turn")
+    group.addoption("--lease-duration", type=float, default=3.0, help="of the Lease in that test, seconds")
+    group.addoption("--soak-seed", type=int, default=20261121, help="seed of what chance decides")
+    group.addoption("--soak-report", type=Path, default=None, help="folder for the figures")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs real parts, by folder and by fixture."""
     for item in items:

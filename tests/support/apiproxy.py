@@ -1,6 +1,6 @@
-"""A proxy in front of the API server that lets a test act between two requests of a client.
+"""A proxy in front of the API server, or of a Prometheus, that lets a test act between two requests of a client.
 
-It speaks plain HTTP on loopback to the client and TLS to the API server, passes watches through as they come, and calls
+It speaks plain HTTP on loopback to the client and TLS to an API server, passes watches through as they come, and calls
 the test's hook before it forwards a request. It can also be cut, as a network is: nothing passes any more, neither way,
 and nobody is told.
 """
@@ -42,13 +42,13 @@ def passes(_: Request) -> int | None:
     return None
 
 
-class ApiProxy:
-    """Forwards to the server of a kubeconfig while its ``with`` block runs.
+class Proxy:
+    """Forwards to a server while its ``with`` block runs.
 
     Parameters
     ----------
-    kubeconfig
-        Whose server and token are used.
+    upstream
+        URL of the server.
     hook
         Called before each request is forwarded.
     answered
@@ -58,10 +58,8 @@ class ApiProxy:
     cut = False
     """Nothing passes while it is set; what was under way is lost when it ends."""
 
-    def __init__(self, kubeconfig: Path, hook: Hook = passes, answered: Callable[[Request], object] = passes) -> None:
-        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        self._document = document
-        self._upstream = document["clusters"][0]["cluster"]["server"]
+    def __init__(self, upstream: str, hook: Hook = passes, answered: Callable[[Request], object] = passes) -> None:
+        self._upstream = upstream
         self._hook = hook
         self._answered = answered
         self._loop = asyncio.new_event_loop()
@@ -69,6 +67,11 @@ class ApiProxy:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -80,14 +83,6 @@ class ApiProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig that goes through the proxy, with the same user, and return its path."""
-        document = dict(self._document)
-        name = document["clusters"][0]["name"]
-        document["clusters"] = [{"name": name, "cluster": {"server": f"http://127.0.0.1:{self._port}"}}]
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return path
 
     async def _start(self) -> None:
         # Loopback to the test's own API server: what is tested is what passes, not its certificate.
@@ -119,6 +114,12 @@ class ApiProxy:
         await asyncio.sleep(0.25)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._pass(request)
+        except ConnectionResetError:
+            return web.Response(status=502)  # to nobody: the connection is gone
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
         await self._lose(request)
         asked = Request(request.method, request.path)
@@ -143,8 +144,8 @@ class ApiProxy:
                 status=upstream.status,
                 headers={key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP},
             )
-            await response.prepare(request)
             try:
+                await response.prepare(request)
                 async for chunk in upstream.content.iter_any():
                     await self._lose(request)
                     await response.write(chunk)
@@ -154,7 +155,7 @@ class ApiProxy:
             return response
 
     async def _lose(self, request: web.Request) -> None:
-        """While the network is cut: keep silent until it is mended, and then end the connection."""
+        """While the network is cut: keep silent until it is mended; the connection is gone by then."""
         if not self.cut:
             return
         while self.cut:  # noqa: ASYNC110 - set by a test in another thread
@@ -162,3 +163,27 @@ class ApiProxy:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError
+
+
+class ApiProxy(Proxy):
+    """Forwards to the server of a kubeconfig.
+
+    Parameters
+    ----------
+    kubeconfig
+        Whose server and token are used.
+    hook, answered
+        As for :class:`Proxy`.
+    """
+
+    def __init__(self, kubeconfig: Path, hook: Hook = passes, answered: Callable[[Request], object] = passes) -> None:
+        self._document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        super().__init__(self._document["clusters"][0]["cluster"]["server"], hook, answered)
+
+    def kubeconfig(self, path: Path) -> Path:
+        """Write a kubeconfig that goes through the proxy, with the same user, and return its path."""
+        document = dict(self._document)
+        name = document["clusters"][0]["name"]
+        document["clusters"] = [{"name": name, "cluster": {"server": self.url}}]
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path

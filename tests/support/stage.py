@@ -28,7 +28,7 @@ NAME = "tiny"
 PREFILL = "tiny-prefill"
 DECODE = "tiny-decode"
 ARRIVALS = "llm_d_epp_request_total"
-_RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
+_RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
 def resource(**spec: Any) -> dict[str, Any]:

@@ -1,18 +1,34 @@
-"""Two operators and one Lease: a single writer, whatever happens to the leader. The audit log is the witness."""
+"""Two operators and one Lease: a single writer, whatever happens to the leader. The audit log is the witness.
 
+`make soak-takeovers` forces ten takeovers with the default durations.
+"""
+
+import json
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+
+import pytest
 
 from localplane.waiting import wait_for
 from support.replicas import Replica, Replicas, grants, outside_their_term, terms, writes
 from support.stage import Stage
 
-DURATION_S = 3.0
-TIMING = {"leaseDuration": "3s", "renewDeadline": "2s", "retryPeriod": "500ms"}
 TAKEOVER_S = 20.0
+WAYS = ("killed", "paused", "cut off")
+
+
+def timing(duration_s: float) -> dict[str, str]:
+    """The default's proportions."""
+    return {
+        "leaseDuration": f"{duration_s:g}s",
+        "renewDeadline": f"{duration_s * 2 / 3:g}s",
+        "retryPeriod": f"{duration_s * 2 / 15:g}s",
+    }
 
 
 @contextmanager
@@ -35,85 +51,133 @@ def restless_load(stage: Stage) -> Iterator[None]:
         thread.join()
 
 
-def takes_over(replicas: Replicas, heir: Replica, since_s: float) -> float:
-    """Wait until a replica leads and has written; return how long that took, seconds."""
-    replicas.wait_leader(heir.name)
-
-    def first() -> float | None:
-        at = [write.arrived_s for write in writes(replicas.requests()) if write.pod == heir.name]
-        return next((arrived_s for arrived_s in at if arrived_s >= since_s), None)
-
-    return wait_for(f"a write of {heir.name}", first, 30.0, 0.2) - since_s
-
-
 def leads(replica: Replica) -> bool:
     return replica.samples("pdscaler_leader") == [1.0]
 
 
-def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(stage: Stage) -> None:
+def follows(replica: Replica) -> bool:
+    try:
+        said = '"event":"following"' in replica.process.log.read_text(encoding="utf-8")
+        return said and replica.health("/readyz") == 200 and not leads(replica)
+    except OSError:
+        return False
+
+
+class Duel:
+    """A leader and a follower who change places.
+
+    Parameters
+    ----------
+    replicas
+        Starts them.
+    duration_s
+        How long the Lease holds, seconds.
+    """
+
+    def __init__(self, replicas: Replicas, duration_s: float) -> None:
+        self._replicas = replicas
+        self._duration_s = duration_s
+        self.leader = replicas.start("pdscaler-a")
+        replicas.wait_leader("pdscaler-a")
+        self.follower = replicas.start("pdscaler-b")
+        wait_for("the second one follows", lambda: follows(self.follower), 30.0, 0.3)
+        self.led = ["pdscaler-a"]
+
+    def force(self, way: str) -> float:
+        """Take the leader away; return after how long the other one has written, seconds."""
+        old, heir = self.leader, self.follower
+        since_s = time.time()
+        if way == "killed":
+            old.process.kill()
+        elif way == "paused":
+            old.process.signal(signal.SIGSTOP)
+        else:
+            old.proxy.cut = True
+        took_s = self.succeeds(heir, since_s)
+        if way == "killed":
+            old = self._replicas.start(old.name)
+        elif way == "paused":
+            old.process.signal(signal.SIGCONT)
+        else:
+            # It knows by itself, while it hears of nobody.
+            assert not leads(old)
+            assert old.samples("pdscaler_replicas") == [], "what it knew is another's now"
+            old.proxy.cut = False
+        wait_for(f"the {way} one follows", lambda: follows(old), 30.0, 0.3)
+        self.leader, self.follower = heir, old
+        # Whatever it had begun would have been sent by now.
+        time.sleep(min(2.0, self._duration_s))
+        assert leads(heir)
+        late = [
+            write
+            for write in writes(self._replicas.requests())
+            if write.pod == old.name and write.arrived_s >= since_s + self._duration_s
+        ]
+        assert late == [], way
+        return took_s
+
+    def succeeds(self, heir: Replica, since_s: float) -> float:
+        """Wait until a replica leads and has written; return how long that took, seconds."""
+        self._replicas.wait_leader(heir.name)
+        self.led.append(heir.name)
+
+        def first() -> float | None:
+            at = [write.arrived_s for write in writes(self._replicas.requests()) if write.pod == heir.name]
+            return next((arrived_s for arrived_s in at if arrived_s >= since_s), None)
+
+        return wait_for(f"a write of {heir.name}", first, 30.0, 0.2) - since_s
+
+
+def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(
+    stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    takeovers, duration_s = request.config.getoption("--takeovers"), request.config.getoption("--lease-duration")
     stage.apply_targets()
     stage.engines.set_load(70.0)
     # Every evaluation has something to write: a window or a rate limit would hold it back.
     stage.apply(behavior={"scaleDown": {"stabilizationWindowSeconds": 0}}, metrics={"window": "5s"})
-    with Replicas(stage, TIMING) as replicas, restless_load(stage):
-        first = replicas.start("pdscaler-a")
-        replicas.wait_leader("pdscaler-a")
-        second = replicas.start("pdscaler-b")
-        wait_for("the second one follows", lambda: second.process.running and _is_up(second), 30.0, 0.3)
-        assert (leads(first), leads(second)) == (True, False)
+    with Replicas(stage, timing(duration_s)) as replicas, restless_load(stage):
+        duel = Duel(replicas, duration_s)
+        second = duel.follower
         assert (second.health("/healthz"), second.health("/readyz")) == (200, 200)
-        # Its watches are warm: it has read what it would need, and has shown nothing of it.
-        watched = {request.resource for request in replicas.requests() if request.pod == second.name}
+        # Its watches are warm: it has read what it will need, and shows and writes nothing of it.
+        watched = {asked.resource for asked in replicas.requests() if asked.pod == second.name}
         assert {"pddeployments", "deployments", "pods"} <= watched
         assert second.samples("pdscaler_replicas") == []
         assert [write for write in writes(replicas.requests()) if write.pod == second.name] == []
 
-        killed_s = time.time()
-        first.process.kill()
-        assert takes_over(replicas, second, killed_s) <= TAKEOVER_S
-
-        first = replicas.start("pdscaler-a")
-        wait_for("the first one follows", lambda: _is_up(first), 30.0, 0.3)
-        paused_s = time.time()
-        second.process.signal(signal.SIGSTOP)
-        assert takes_over(replicas, first, paused_s) <= TAKEOVER_S
-        time.sleep(1.0)
-        second.process.signal(signal.SIGCONT)
-        continued_s = time.time()
-        wait_for("the paused one has noticed", lambda: not leads(second) and leads(first), 10.0, 0.3)
-        time.sleep(2.0)
-        late = [w for w in writes(replicas.requests()) if w.pod == second.name and w.arrived_s >= paused_s + DURATION_S]
-        assert late == [], continued_s
-
-        cut_s = time.time()
-        first.proxy.cut = True
-        assert takes_over(replicas, second, cut_s) <= TAKEOVER_S
-        assert not leads(first)
-        assert first.samples("pdscaler_replicas") == [], "what it knew is another's now"
-        first.proxy.cut = False
-        time.sleep(2.0)
-        assert (leads(first), leads(second)) == (False, True)
-
+        took_s = [(way, duel.force(way)) for way, _ in zip(cycle(WAYS), range(takeovers), strict=False)]
         stopped_s = time.time()
-        assert second.process.stop() == 0
-        replicas.wait_leader("pdscaler-a")
-        given_back_s = time.time() - stopped_s
-        takes_over(replicas, first, stopped_s)
-        assert given_back_s < DURATION_S + 5.0
+        assert duel.leader.process.stop() == 0
+        took_s.append(("stopped", duel.succeeds(duel.follower, stopped_s)))
         requests = replicas.requests()
-    stage.engines.set_load(70.0)
 
-    granted = grants(requests, DURATION_S)
-    assert [pod for pod, _, _ in terms(granted)] == [f"pdscaler-{each}" for each in "ababa"][: len(terms(granted))]
-    assert outside_their_term(requests, DURATION_S) == []
+    granted = grants(requests, duration_s)
+    given_back = [grant for grant in granted if not grant.pod]
+    next_s = next(grant.arrived_s for grant in granted if grant.arrived_s > given_back[-1].answered_s)
+    figures = {
+        "leaseDuration_s": duration_s,
+        "takeovers_s": [{"way": way, "seconds": round(seconds, 2)} for way, seconds in took_s],
+        "fromReleaseToNextLeader_s": round(next_s - given_back[-1].answered_s, 2),
+        "terms": [
+            {"pod": pod, "seconds": round(end_s - start_s, 2), "writes": sum(
+                write.pod == pod and start_s <= write.arrived_s < end_s for write in writes(requests)
+            )}
+            for pod, start_s, end_s in terms(granted)
+        ],
+        "writes": len(writes(requests)),
+        "writesOutsideTheirTerm": outside_their_term(requests, duration_s),
+    }  # fmt: skip
+    print("\n" + json.dumps(figures, indent=2))
+    folder: Path | None = request.config.getoption("--soak-report")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "takeovers.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    assert max(seconds for _, seconds in took_s) <= TAKEOVER_S
+    assert next_s - given_back[-1].answered_s <= duration_s / 2, "nobody waits for a lease that was given back"
+    assert outside_their_term(requests, duration_s) == []
+    assert [pod for pod, _, _ in terms(granted)] == duel.led
     assert {write.pod for write in writes(requests)} == {"pdscaler-a", "pdscaler-b"}
     assert {write.resource for write in writes(requests)} == {"deployments/scale", "pddeployments/status", "events"}
-    assert [request for request in requests if request.code in {401, 403}] == []
+    assert [asked for asked in requests if asked.code in {401, 403}] == []
     assert {write.user_agent for write in writes(requests)} == {"pdscaler"}, "kopf writes nothing"
-
-
-def _is_up(replica: Replica) -> bool:
-    try:
-        return replica.health("/readyz") == 200 and '"event":"following"' in replica.process.log.read_text()
-    except OSError:
-        return False

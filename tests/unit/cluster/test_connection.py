@@ -1,8 +1,10 @@
 import asyncio
 import json
+import socket
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -11,6 +13,7 @@ from pdscaler.cluster import connection
 from pdscaler.cluster.connection import Connection, collection_path, connect, segments
 from pdscaler.cluster.credentials import load_credentials
 from pdscaler.cluster.errors import ClusterError, ConflictError
+from pdscaler.cluster.fence import NotLeadingError
 from pdscaler.errors import InvalidInputError
 from support.fake_api_server import FakeApiServer, fake_api_server, status, stream
 
@@ -205,3 +208,89 @@ async def test_without_arguments_the_kubeconfig_of_the_environment_counts(
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path)))
         async with await connect() as api:
             assert await api.get("/x") == {"ok": True}
+
+
+class Guard:
+    """Lets writes begin while it is told to."""
+
+    least_allowance_s = 4.25
+
+    def __init__(self, *allowances_s: float) -> None:
+        self.left = list(allowances_s)
+        self.asked = 0
+
+    def allowance_s(self) -> float:
+        self.asked += 1
+        if not self.left:
+            raise NotLeadingError
+        return self.left.pop(0)
+
+
+async def test_the_guard_is_asked_before_every_write_and_before_no_read(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    guard = Guard(5.0, 5.0)
+    async with (
+        fake_api_server(handler) as server,
+        await connect(str(server.kubeconfig(tmp_path)), guard=guard) as api,
+    ):
+        await api.get("/x")
+        assert guard.asked == 0
+        await api.patch("/x", {})
+        await api.create("/x", {})
+        for write in (api.patch("/x", {}), api.create("/x", {})):
+            with pytest.raises(NotLeadingError):
+                await write
+        await api.get("/x")
+    assert [request.method for request in server.requests] == ["GET", "PATCH", "POST", "GET"], "nothing was sent"
+
+
+async def test_the_guard_is_asked_again_where_credentials_had_to_be_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RENEW_PAUSE_S", 0.0)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response(status(401, "", "no"), status=401)
+
+    async with (
+        fake_api_server(handler) as server,
+        await connect(str(server.kubeconfig(tmp_path)), guard=Guard(5.0)) as api,
+    ):
+        with pytest.raises(NotLeadingError):
+            await api.patch("/x", {})
+    assert len(server.requests) == 1
+
+
+async def test_a_write_takes_no_longer_than_the_guard_allows(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    async with (
+        fake_api_server(handler) as server,
+        await connect(str(server.kubeconfig(tmp_path)), guard=Guard(0.1)) as api,
+    ):
+        with pytest.raises(ClusterError, match="timed out"):
+            await api.patch("/x", {})
+
+
+async def test_what_was_given_up_is_not_delivered_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    options: list[tuple[int, int]] = []
+
+    class Watched(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            options.append(arguments[1:])
+            super().setsockopt(*arguments)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    async with (
+        fake_api_server(handler) as server,
+        await connect(str(server.kubeconfig(tmp_path)), guard=Guard(5.0)) as api,
+    ):
+        await api.patch("/x", {})
+    assert (socket.TCP_USER_TIMEOUT, 4250) in options
