@@ -235,6 +235,9 @@ class EventMemory(StatusModel):
 
     time: Time
     change: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+    found: bool | None = Field(
+        default=None, description="It was found after a restart; the time is the latest at which it can have happened."
+    )
 
 
 class PoolMemoryStatus(StatusModel):

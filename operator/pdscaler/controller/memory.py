@@ -50,7 +50,8 @@ def count_unreported(
     """Count a change of replicas that no status reports as an order of now.
 
     A process that was killed between a write and its status has forgotten the order. Replicas that differ from those
-    last reported may be that order, so they count towards the rate limits: a restart never doubles a step.
+    last reported may be that order, so they count towards the rate limits: a restart never doubles a step. When it was
+    ordered nobody knows, so it makes no room for an order of the other direction.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def count_unreported(
         if replicas is None or reported is None or reported.current is None or reported.current == replicas:
             continue
         memory = pools[pool]
-        event = ScaleEvent(now_s, replicas - reported.current)
+        event = ScaleEvent(now_s, replicas - reported.current, found=True)
         pools = pools.replace(pool, replace(memory, events=(*memory.events, event)))
     return replace(state, pools=pools)
 
@@ -109,7 +110,9 @@ def _pool_to_status(memory: PoolMemory) -> PoolMemoryStatus:
             for entry in memory.recommendations[-MAX_RECOMMENDATIONS:]
         ),
         events=tuple(
-            EventMemory(time=rfc3339(entry.at_s, milliseconds=True), change=entry.change)
+            EventMemory(
+                time=rfc3339(entry.at_s, milliseconds=True), change=entry.change, found=True if entry.found else None
+            )
             for entry in memory.events[-MAX_EVENTS:]
         ),
     )
@@ -117,10 +120,10 @@ def _pool_to_status(memory: PoolMemory) -> PoolMemoryStatus:
 
 def _pool_from_status(memory: PoolMemoryStatus) -> PoolMemory:
     recommendations = ((parse_rfc3339(entry.time), entry.replicas) for entry in memory.recommendations)
-    events = ((parse_rfc3339(entry.time), entry.change) for entry in memory.events)
+    events = ((parse_rfc3339(entry.time), entry.change, bool(entry.found)) for entry in memory.events)
     return PoolMemory(
         recommendations=tuple(Recommendation(at_s, replicas) for at_s, replicas in recommendations if at_s is not None),
-        events=tuple(ScaleEvent(at_s, change) for at_s, change in events if at_s is not None),
+        events=tuple(ScaleEvent(at_s, change, found) for at_s, change, found in events if at_s is not None),
     )
 
 

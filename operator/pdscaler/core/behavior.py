@@ -152,7 +152,7 @@ def _up_limit(memory: PoolMemory, rules: ScalingRules, current: int, now_s: floa
         return current
     limits = []
     for policy in rules.policies:
-        start = _count_at_start(memory, current, now_s - policy.period_s)
+        start = _count_at_start(memory, current, now_s - policy.period_s, 1)
         grown = start + policy.value if policy.type is PolicyType.PODS else _percent_up(start, policy.value)
         limits.append(grown)
     if not limits:
@@ -165,7 +165,7 @@ def _down_limit(memory: PoolMemory, rules: ScalingRules, current: int, now_s: fl
         return current
     limits = []
     for policy in rules.policies:
-        start = _count_at_start(memory, current, now_s - policy.period_s)
+        start = _count_at_start(memory, current, now_s - policy.period_s, -1)
         shrunk = start - policy.value if policy.type is PolicyType.PODS else start * (100 - policy.value) // 100
         limits.append(shrunk)
     if not limits:
@@ -181,6 +181,10 @@ def _percent_up(start: int, percent: int) -> int:
     return -(-start * (100 + percent) // 100)
 
 
-def _count_at_start(memory: PoolMemory, current: int, after_s: float) -> int:
+def _count_at_start(memory: PoolMemory, current: int, after_s: float, direction: int) -> int:
     """Return the count at the start of a policy's period: the current one without the changes since."""
-    return current - sum(event.change for event in memory.events if event.at_s > after_s)
+    return current - sum(
+        event.change
+        for event in memory.events
+        if event.at_s > after_s and (not event.found or event.change * direction > 0)
+    )

@@ -275,10 +275,22 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class ScaleEvent:
-    """A change that was ordered, for the rate limits of the policies: positive up, negative down."""
+    """A change that was ordered, for the rate limits of the policies: positive up, negative down.
+
+    Parameters
+    ----------
+    at_s
+        When, seconds since the epoch.
+    change
+        By how many replicas.
+    found
+        It was found after a restart, so ``at_s`` is the latest time at which it can have been ordered. It limits
+        further changes of its direction; it does not make room for those of the other, since it may be long ago.
+    """
 
     at_s: float
     change: int
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)

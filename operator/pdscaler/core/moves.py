@@ -1,10 +1,10 @@
 """From what one pool should have to what it may be ordered: behaviour, bounds, freezes. Imports core only."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdscaler.core.behavior import fade, limit_rate, seed, stabilize, within_tolerance
-from pdscaler.core.decision import Limit, PoolMemory, PoolSizing, Recommendation, ScaleEvent
+from pdscaler.core.decision import Limit, PoolMemory, PoolSizing, Recommendation
 from pdscaler.core.freeze import Block, Freeze
 from pdscaler.core.pressure import step_up
 from pdscaler.core.spec import PoolLimits
@@ -136,6 +136,6 @@ def _usable(memory: PoolMemory, current: int, now_s: float) -> PoolMemory:
     """
     memory = PoolMemory(
         tuple(Recommendation(min(entry.at_s, now_s), entry.replicas) for entry in memory.recommendations),
-        tuple(ScaleEvent(min(event.at_s, now_s), event.change) for event in memory.events),
+        tuple(replace(event, at_s=min(event.at_s, now_s)) for event in memory.events),
     )
     return memory if memory.recommendations else seed(memory, current, now_s)

@@ -176,7 +176,7 @@ def test_rounding_keeps_what_is_unknown_unknown() -> None:
 STATE = PlanState(
     pools=PerPool(
         PoolMemory((Recommendation(START_S - 60.25, 3), Recommendation(START_S, 4)), (ScaleEvent(START_S - 60.25, 1),)),
-        PoolMemory((), (ScaleEvent(START_S, -2),)),
+        PoolMemory((), (ScaleEvent(START_S, -2, found=True),)),
     ),
     telemetry_failures=2,
     fallback_active=True,

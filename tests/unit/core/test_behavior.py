@@ -126,3 +126,23 @@ class TestMemory:
 
     def test_seed(self) -> None:
         assert seed(memory((1.0, 2)), 7, 9.0) == memory((1.0, 2), (9.0, 7))
+
+
+class TestFoundAfterARestart:
+    """An order of which nobody knows when it was written: at the latest now, perhaps long ago."""
+
+    SLOW = Behavior(scale_up=rules((PolicyType.PODS, 2, 60.0)), scale_down=rules((PolicyType.PODS, 2, 60.0)))
+
+    @pytest.mark.parametrize(("change", "allowed"), [(2, 6), (1, 7), (-1, 8), (-4, 8)])
+    def test_it_uses_up_its_own_direction_and_makes_no_room_for_the_other(self, change: int, allowed: int) -> None:
+        found = PoolMemory((), (ScaleEvent(100.0, change, found=True),))
+        assert limit_rate(found, self.SLOW, 6, 20, 101.0).replicas == allowed
+        assert limit_rate(found, self.SLOW, 6, 1, 101.0).replicas == min(6, {2: 4, 1: 4, -1: 5, -4: 8}[change])
+
+    def test_what_was_ordered_in_the_period_does_make_room(self) -> None:
+        ordered = PoolMemory((), (ScaleEvent(100.0, -1),))
+        assert limit_rate(ordered, self.SLOW, 6, 20, 101.0).replicas == 9, "as with HPA"
+
+    def test_it_is_forgotten_with_its_period(self) -> None:
+        found = PoolMemory((), (ScaleEvent(100.0, 2, found=True),))
+        assert limit_rate(found, self.SLOW, 6, 20, 160.0).replicas == 8
