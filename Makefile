@@ -11,7 +11,7 @@ JOBS ?= 3
 .PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale soak soak-kills soak-takeovers clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pdscaler needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)")'

@@ -122,6 +122,8 @@ class Proxy:
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
         await self._lose(request)
+        # A client that dies meanwhile does not take back what it has sent.
+        body = await request.read()
         asked = Request(request.method, request.path)
         status = await asyncio.to_thread(self._hook, asked)
         if status is not None:
@@ -134,7 +136,7 @@ class Proxy:
             request.method,
             self._upstream + request.path_qs,
             headers=headers,
-            data=await request.read() or None,
+            data=body or None,
             auto_decompress=False,
         ) as upstream:
             if self._answered is not passes:

@@ -18,7 +18,7 @@ from localplane.audit import WRITES, AuditRequest
 from localplane.ports import free_ports
 from localplane.processes import Process
 from localplane.waiting import wait_for
-from support.apiproxy import ApiProxy
+from support.apiproxy import ApiProxy, Hook, passes
 from support.stage import SYSTEM, Stage
 
 LEASE = "pdscaler-leader"
@@ -78,9 +78,9 @@ class Replicas:
         for name in self._kubeconfigs:
             plane.kubectl("delete", "pod", name, "-n", SYSTEM, "--force", "--grace-period=0", "--ignore-not-found")
 
-    def start(self, name: str) -> Replica:
+    def start(self, name: str, hook: Hook = passes) -> Replica:
         """Start an operator in the pod of this name; started again it is another process of the same pod."""
-        proxy = self._stack.enter_context(ApiProxy(self._kubeconfig(name)))
+        proxy = self._stack.enter_context(ApiProxy(self._kubeconfig(name), hook))
         health_port, metrics_port = free_ports(2)
         settings = {
             "leaderElection": True,

@@ -101,6 +101,7 @@ class Election:
         self._seen: LeaseRecord | None = None
         self._seen_s = 0.0
         self._leading = False
+        self._may_hold = False
         self._said_holder: str | None = None
         self._said_problem = ""
         self._task: asyncio.Task[None] | None = None
@@ -116,8 +117,8 @@ class Election:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         self._fence.close()
-        if self._leading:
-            self._leading = False
+        if self._may_hold:
+            self._may_hold = False
             await self._release()
 
     async def _run(self) -> None:
@@ -179,10 +180,13 @@ class Election:
         found = await self._lease.read()
         if found is None or self._seen is None or found.version != self._seen.version:
             self._seen, self._seen_s = found, self._clock()
+        self._may_hold = found is not None and found.holder == self._identity
         return found
 
     async def _write(self, record: LeaseRecord) -> None:
         sent_s = self._clock()
+        # From here on it may be ours, whether we hear of it or not.
+        self._may_hold = True
         self._seen = await (self._lease.write(record) if record.version else self._lease.create(record))
         self._seen_s = self._clock()
         self._fence.extend(sent_s)
@@ -208,7 +212,7 @@ class Election:
         """Leave the lease to whoever comes first; where that fails, it runs out."""
         try:
             async with asyncio.timeout(self._timing.request_timeout_s):
-                # Read again: a renewal that was cut short may have been carried out.
+                # Read again: a write that was cut short may have been carried out.
                 found = await self._lease.read()
                 if found is not None and found.holder == self._identity:
                     now = timestamp(self._wall_clock())

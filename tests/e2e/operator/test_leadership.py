@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from localplane.audit import AuditRequest
 from localplane.waiting import wait_for
+from support.apiproxy import Request
 from support.replicas import Replica, Replicas, grants, outside_their_term, terms, writes
 from support.stage import Stage
 
@@ -181,3 +183,44 @@ def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(
     assert {write.resource for write in writes(requests)} == {"deployments/scale", "pddeployments/status", "events"}
     assert [asked for asked in requests if asked.code in {401, 403}] == []
     assert {write.user_agent for write in writes(requests)} == {"pdscaler"}, "kopf writes nothing"
+
+
+def test_an_order_that_arrives_when_another_leads_is_refused(stage: Stage) -> None:
+    """What no client can exclude: a write that left in time, and was held up on its way until its sender was dead."""
+    stage.apply_targets()
+    stage.engines.set_load(70.0)
+    stage.apply()
+    held, release = threading.Event(), threading.Event()
+
+    def hold(asked: Request) -> int | None:
+        if asked.writes_scale and stage.engines.rate_rps > 100.0 and not held.is_set():
+            held.set()
+            release.wait(60)
+        return None
+
+    with Replicas(stage, timing(3.0)) as replicas:
+        leader = replicas.start("pdscaler-a", hold)
+        replicas.wait_leader("pdscaler-a")
+        heir = replicas.start("pdscaler-b")
+        wait_for("the second one follows", lambda: follows(heir), 30.0, 0.3)
+        stage.wait_replicas(1, 4)
+        stage.engines.set_load(130.0)
+        assert held.wait(30)
+        leader.process.kill()
+        replicas.wait_leader("pdscaler-b")
+        stage.wait_replicas(2, 7)
+        release.set()
+
+        def late() -> list[AuditRequest]:
+            return [write for write in outside_of(replicas) if write.resource == "deployments/scale"]
+
+        (order,) = wait_for("the late order", late, 20.0, 0.2)
+        assert (order.pod, order.code) == ("pdscaler-a", 409)
+        assert stage.replicas() == (2, 7)
+
+
+def outside_of(replicas: Replicas) -> list[AuditRequest]:
+    """Writes that arrived while their sender did not hold the Lease."""
+    requests = replicas.requests()
+    wrong = {(found["pod"], found["at"]) for found in outside_their_term(requests, 3.0)}
+    return [write for write in writes(requests) if (write.pod, write.at) in wrong]

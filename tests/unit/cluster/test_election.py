@@ -241,6 +241,27 @@ async def test_a_lease_that_was_given_back_is_taken_at_once() -> None:
     assert lease.record.holder == "b", "what is not held cannot be given back"
 
 
+async def test_a_lease_that_was_got_while_it_stopped_is_given_back_too() -> None:
+    lease = FakeLease()
+    replica = Replica("a", lease)
+    lease.lost_answers = 1
+    await replica.step()
+    assert not replica.fence.open, "nobody told it"
+    await replica.election.close()
+    assert lease.record is not None
+    assert lease.record.holder == ""
+
+
+async def test_a_follower_that_stops_asks_nothing() -> None:
+    lease = FakeLease()
+    first, second = Replica("a", lease), Replica("b", lease)
+    await first.step()
+    await second.step()
+    reads = lease.reads
+    await second.election.close()
+    assert lease.reads == reads
+
+
 async def test_giving_back_what_another_has_taken_changes_nothing() -> None:
     lease = FakeLease()
     leader = Replica("a", lease)
