@@ -65,6 +65,10 @@ def follows(replica: Replica) -> bool:
         return False
 
 
+def watches(replicas: Replicas, replica: Replica) -> set[str]:
+    return {asked.resource for asked in replicas.requests() if asked.pod == replica.name and asked.verb == "watch"}
+
+
 class Duel:
     """A leader and a follower who change places.
 
@@ -143,8 +147,7 @@ def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(
         second = duel.follower
         assert (second.health("/healthz"), second.health("/readyz")) == (200, 200)
         # Its watches are warm: it has read what it will need, and shows and writes nothing of it.
-        watched = {asked.resource for asked in replicas.requests() if asked.pod == second.name}
-        assert {"pddeployments", "deployments", "pods"} <= watched
+        wait_for("warm watches", lambda: watches(replicas, second) >= {"pddeployments", "deployments", "pods"}, 20.0)
         assert second.samples("pdscaler_replicas") == []
         assert [write for write in writes(replicas.requests()) if write.pod == second.name] == []
 
