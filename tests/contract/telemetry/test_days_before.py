@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localplane.demo_history import DAYS, GAP_S, days_before, write_past
+from localplane.demo_history import DAYS, days_before, write_past
 from localplane.demo_scenario import SAMPLES
 from localplane.errors import LocalPlaneError
 from localplane.prom import Prometheus
@@ -41,7 +41,7 @@ async def test_the_days_before_are_read_back_and_foreseen(
         for index, phase in enumerate(phases)
         if phase.name == "morning"
     )
-    begin_s = round(time.time()) + GAP_S + day_s - (morning_s - 5.0)
+    begin_s = round(time.time()) + day_s - (morning_s - 5.0)
     past = days_before(phases, np.random.default_rng(0), DAYS + 1)
     known = past.times_s + begin_s <= time.time()
     cut = type(past)(past.times_s[known], past.counters[:, known])

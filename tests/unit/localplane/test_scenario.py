@@ -147,9 +147,9 @@ def _morning(foresight: Foresight | None, seed: int) -> PhaseResult:
     return judge_foreseen(scenario.phases[5], looks, served, slo)
 
 
-@pytest.mark.parametrize(("seed", "late_s"), [(0, 0.0), (1, 0.0), (2, -2.0), (3, 5.0)])
+@pytest.mark.parametrize(("seed", "late_s"), [(0, 0.0), (1, -2.0), (2, 2.0)])
 def test_the_morning_is_met_ahead(seed: int, late_s: float) -> None:
-    """Also where the day begins some seconds later than the days before: pods are not ready to the second."""
+    """Also where the day begins two seconds off the days before: pods are not ready to the second."""
     scenario = scenario_of_phases()
     from_s = scenario.looks_ahead_from_s
     assert from_s is not None
