@@ -47,7 +47,7 @@ class Foresight:
 _EPOCH_S = 1_800_000_000.0
 _STEP_S = 5.0
 _DAYS = 30
-_FIRST = PerPool(2, 1)
+_FIRST = PerPool(3, 2)
 """The replicas of deploy/samples/targets.yaml."""
 
 

@@ -113,7 +113,7 @@ def test_the_summary_has_a_line_for_each_phase() -> None:
     lines = summary_lines(SCENARIO, results())
     names = ["phase", "quiet", "surge", "mix", "night", "dawn", "morning", "noon"]
     assert [line.split()[0] for line in lines[:8]] == names
-    assert lines[1].split()[-7:] == ["2P1D", "12", "s", "74.5ms/200ms", "14.1ms/15ms", "97.0", "%"]
+    assert lines[1].split()[-7:] == ["3P2D", "12", "s", "74.5ms/200ms", "14.1ms/15ms", "97.0", "%"]
     assert lines[6].split()[1:10] == ["12", "to", "90/s", "×", "(900", "in", "+", "110", "out)"]
     assert lines[8:10] == [
         "  ! surge: ended at 4P3D",
@@ -141,12 +141,12 @@ def test_the_summary_document_has_the_contracts_keys() -> None:
     first, second = document["phases"][:2]
     assert first == {
         "name": "quiet",
-        "arrival_rate_rps": 30.0,
+        "arrival_rate_rps": 46.0,
         "arrival_rate_end_rps": None,
         "input_tokens": 900.0,
         "output_tokens": 110.0,
-        "planned": {"prefill": 2, "decode": 1},
-        "observed": {"prefill": 2, "decode": 1},
+        "planned": {"prefill": 3, "decode": 2},
+        "observed": {"prefill": 3, "decode": 2},
         "attainment": {"ttft": 0.99, "tpot": 0.98, "joint": 0.97},
         "settled_s": 12.3,
         "steps": [],
