@@ -85,9 +85,9 @@ def judge_foreseen(
     if not plan.steps:
         problems += _short(plan, looks)
     problems += [
-        f"held {looks[-1].ordered[pool]} {pool.value} replicas at its end, the model plans {plan.planned[pool]}"
+        f"held {looks[-1].ordered[pool]} {pool.value} replicas at its end, the model plans {plan.most[pool]} at most"
         for pool in Pool
-        if looks[-1].ordered[pool] > plan.planned[pool] + SPARE
+        if looks[-1].ordered[pool] > plan.most[pool] + SPARE
     ]
     arrivals = [request.arrival_s for request in served]
     judged = served[bisect_left(arrivals, plan.begin_s) : bisect_left(arrivals, plan.end_s)]

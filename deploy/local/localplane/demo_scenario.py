@@ -1,5 +1,6 @@
 """What the demo plays: its own phases, or a recorded trace on a measured profile. Imports PyYAML and the operator."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def scenario_of_phases() -> Scenario:
     path = SAMPLES / "phases.yaml"
     phases = read_phases(path)
     return _scenario(
-        "a day in four minutes",
+        "a day in three and a half minutes",
         SAMPLES / "pddeployment.yaml",
         SAMPLES / "targets.yaml",
         load=("--phases", str(path)),
@@ -119,7 +120,7 @@ def _scenario(
 def plan_phases(spec: ScalingSpec, phases: tuple[Phase, ...]) -> tuple[PhasePlan, ...]:
     """Ask the model what each phase's nominal load needs."""
     plans, begin_s, foreseen = [], 0.0, False
-    for phase in phases:
+    for phase, after in itertools.zip_longest(phases, phases[1:]):
         foreseen = foreseen or phase.name == FORESEEN_FROM
         plans.append(
             PhasePlan(
@@ -133,6 +134,7 @@ def plan_phases(spec: ScalingSpec, phases: tuple[Phase, ...]) -> tuple[PhasePlan
                 arrival_rate_end_rps=phase.arrival_rate_end_rps,
                 steps=() if phase.arrival_rate_end_rps is None else steps_of(spec.sizing, phase, begin_s),
                 foreseen=foreseen,
+                ahead=None if after is None else planned_for(spec.sizing, after, after.duration_s),
             )
         )
         begin_s += phase.duration_s

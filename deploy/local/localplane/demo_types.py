@@ -93,6 +93,8 @@ class PhasePlan:
         When a rising load needs which replica, in order of time.
     foreseen
         A forecast must have the replicas ready before the load needs them.
+    ahead
+        What the model plans for the phase after it, which a forecast sees coming; None: nothing else.
     """
 
     name: str
@@ -105,6 +107,13 @@ class PhasePlan:
     arrival_rate_end_rps: float | None = None
     steps: tuple[Step, ...] = ()
     foreseen: bool = False
+    ahead: PerPool[int] | None = None
+
+    @property
+    def most(self) -> PerPool[int]:
+        """What the model plans for this phase or, where that is more, for the one after it."""
+        ahead = self.planned if self.ahead is None else self.ahead
+        return PerPool(*(max(self.planned[pool], ahead[pool]) for pool in Pool))
 
 
 @dataclass(frozen=True, slots=True)

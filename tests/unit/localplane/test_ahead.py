@@ -103,8 +103,10 @@ def test_a_level_phase_has_its_replicas_from_its_begin() -> None:
 def test_one_replica_may_be_spare_and_no_more() -> None:
     assert judge_foreseen(PLAN, looks([(90, 4)], [(90, 3)]), requests(), SLO).problems == ()
     assert judge_foreseen(PLAN, looks([(90, 5)], [(90, 3)]), requests(), SLO).problems == (
-        "held 5 prefill replicas at its end, the model plans 3",
+        "held 5 prefill replicas at its end, the model plans 3 at most",
     )
+    before_more = replace(PLAN, ahead=PerPool(5, 1))
+    assert judge_foreseen(before_more, looks([(90, 5)], [(90, 3)]), requests(), SLO).problems == ()
 
 
 def test_steps_are_where_the_model_needs_one_more() -> None:

@@ -50,7 +50,7 @@ def test_each_phase_turns_the_plan() -> None:
         ("quiet", 3, 2), ("surge", 5, 3), ("mix turns", 2, 5), ("night", 1, 1), ("dawn", 1, 1), ("morning", 5, 3),
         ("noon", 5, 3),
     ]  # fmt: skip
-    assert scenario.duration_s == 220.0
+    assert scenario.duration_s == 210.0
     assert (scenario.namespace, scenario.name, scenario.model) == ("demo", "chat", "chat-small")
     quiet, surge, turned, night = scenario.phases[:4]
     assert surge.arrival_rate_rps > 1.9 * quiet.arrival_rate_rps
@@ -69,7 +69,7 @@ def test_the_rise_is_foreseen_from_dawn_on() -> None:
     assert (morning.arrival_rate_rps, morning.arrival_rate_end_rps) == (12.0, 90.0)
     steps = [(step.pool.value, step.replicas) for step in morning.steps]
     assert steps == [("prefill", 2), ("decode", 2), ("prefill", 3), ("prefill", 4), ("decode", 3), ("prefill", 5)]
-    assert scenario.spec.sizing.limits.prefill.startup_s == scenario.spec.sizing.limits.decode.startup_s == 15.0
+    assert scenario.spec.sizing.limits.prefill.startup_s == scenario.spec.sizing.limits.decode.startup_s == 20.0
 
 
 def test_the_first_replicas_are_those_of_the_quiet_phase() -> None:

@@ -64,7 +64,7 @@ def shown(terminal: bool, *frames: Frame) -> str:
 
 def test_the_table_shows_the_present_and_why() -> None:
     text = shown(True, FRAME)
-    assert "phase 2/7 surge   00:47 elapsed, about 02:53 left" in text
+    assert "phase 2/7 surge   00:47 elapsed, about 02:43 left" in text
     assert "sized for the load seen now" in text
     assert "86.6 requests/s × (900 in + 110 out)" in text
     prefill = next(line for line in text.splitlines() if line.lstrip().startswith("prefill"))
