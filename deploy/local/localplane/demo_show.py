@@ -203,7 +203,8 @@ def summary_lines(scenario: Scenario, results: Sequence[PhaseResult]) -> list[st
     notes = [f"  ! {result.plan.name}: {problem}" for result in results for problem in result.problems]
     notes += [f"  {result.plan.name}: {'; '.join(result.notes)}" for result in results if result.notes]
     for result in results:
-        notes += [f"  {result.plan.name}: {step_text(step)}" for step in result.steps]
+        said = " ".join(result.problems)
+        notes += [f"  {result.plan.name}: {text}" for step in result.steps if (text := step_text(step)) not in said]
     if results:
         notes.append(
             "  Latencies and SLO met: the requests that arrived after the phase had settled, from their records."
