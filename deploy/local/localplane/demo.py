@@ -5,28 +5,27 @@ A real control plane and Prometheus, emulated engines under load, the operator w
 engines' own request records.
 """
 
-import csv
 import itertools
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from localplane.demo_ahead import judge_foreseen, nominal_plan
+from localplane.demo_files import read_records, summary, write_timeline
 from localplane.demo_judge import exactly, judge_phase, write_problems
 from localplane.demo_plot import draw
 from localplane.demo_scenario import scenario_of_phases, scenario_of_trace
 from localplane.demo_show import Frame, Screen, summary_lines
 from localplane.demo_slices import plans_over_time, slices_of_trace
 from localplane.demo_stack import REPOSITORY, DemoStack
-from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served, StepResult
+from localplane.demo_types import Observation, PhasePlan, Run, Scenario
 from localplane.demo_writes import count_writes
 from localplane.errors import LocalPlaneError
 from localplane.kind import KindCluster, context_name
@@ -99,7 +98,8 @@ def run_demo(cluster: str, played: Played, *, seed: int = 0, out: Path = OUT) ->
         try:
             parts = stack.enter_context(DemoStack(where, scenario, records, seed))
             observations, late_s = _watch(parts, scenario, played.forecast or FORECAST, progress)
-            run = Run(observations, read_records(records), *count_writes(parts), late_s)
+            said = (parts.resource().get("status") or {}).get("forecast", {}).get("reason", "")
+            run = Run(observations, read_records(records), *count_writes(parts), late_s, said)
             for name, args in (("get", ("get", "pdd", "-o", "wide")), ("describe", ("describe", "pdd"))):
                 said = where.kubectl(*args, "-n", scenario.namespace).stdout
                 (out / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
@@ -124,62 +124,6 @@ def _scenario(played: Played, out: Path) -> Scenario:
         return scenario_of_phases()
     length_s = parse_duration(played.duration or "4m", "DURATION")
     return scenario_of_trace(played.trace, played.profile, length_s, played.rate_scale or 1.0, out)
-
-
-def read_records(path: Path) -> list[Served]:
-    """Read the emulator's records, in order of arrival."""
-    with path.open(newline="", encoding="utf-8") as file:
-        served = [
-            Served(
-                arrival_s=float(row["arrival_s"]),
-                input_tokens=float(row["input_tokens"]),
-                output_tokens=float(row["output_tokens"]),
-                ttft_s=float(row["ttft_s"]),
-                tpot_s=float(row["tpot_s"]) if row["tpot_s"] else None,
-                e2e_s=float(row["e2e_s"]),
-                met_ttft=row["met_ttft"] == "1",
-                met_tpot=row["met_tpot"] == "1",
-            )
-            for row in csv.DictReader(file)
-        ]
-    return sorted(served, key=lambda request: request.arrival_s)
-
-
-def summary(results: Sequence[PhaseResult], writes: int, seconds: float, *, ok: bool) -> dict[str, Any]:
-    """Return the document of ``summary.json``."""
-    phases = [
-        {
-            "name": result.plan.name,
-            "arrival_rate_rps": round(result.plan.arrival_rate_rps, 3),
-            "arrival_rate_end_rps": _rounded(result.plan.arrival_rate_end_rps, 3),
-            "input_tokens": round(result.plan.input_tokens, 1),
-            "output_tokens": round(result.plan.output_tokens, 1),
-            "planned": asdict(result.plan.planned),
-            "observed": asdict(result.observed),
-            "attainment": None
-            if result.attainment is None
-            else {name: round(share, 4) for name, share in asdict(result.attainment).items()},
-            "settled_s": _rounded(result.settled_s, 1),
-            "steps": [_step_document(each) for each in result.steps],
-        }
-        for result in results
-    ]
-    return {"ok": ok, "phases": phases, "writes": writes, "seconds": round(seconds, 1)}
-
-
-def _step_document(result: StepResult) -> dict[str, Any]:
-    step = result.step
-    return {
-        "pool": step.pool.value,
-        "replicas": step.replicas,
-        "needed_s": round(step.needed_s, 1),
-        "ordered_s": _rounded(result.ordered_s, 1),
-        "ready_s": _rounded(result.ready_s, 1),
-    }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 def _watch(
@@ -263,7 +207,7 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     writes = run.writes.prefill + run.writes.decode
     document = summary(results, writes, seconds, ok=ok)
     (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    _write_timeline(out / "timeline.csv", run.observations)
+    write_timeline(out / "timeline.csv", run.observations)
     draw(
         out / "demo.png",
         f"pdscaler demo: {scenario.title}",
@@ -281,6 +225,8 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     for problem in problems:
         click.echo(f"  ! {problem}")
     counts = f"prefill {run.writes.prefill}, decode {run.writes.decode}"
+    if run.forecast:
+        click.echo(f"  The last forecast: {run.forecast}.")
     if run.late_s is not None and abs(run.late_s) > _LATE_S:
         click.echo(f"  The load began {run.late_s:.1f} s later than on the days before: the forecast is early by that.")
     click.echo(f"  {len(run.served)} requests served; scale writes by the operator: {counts} ({run.writes_source}).")
@@ -320,17 +266,6 @@ def _run_folder() -> "tempfile.TemporaryDirectory[str]":
 def _prometheus_version(parts: DemoStack) -> str:
     version = TOOLS["prometheus"].version_of(parts.cluster.tools["prometheus"]) or "of an unknown version"
     return ".".join(version.split(".")[:2])
-
-
-def _write_timeline(path: Path, observations: Sequence[Observation]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        pools = [f"{pool.value}_{what}" for what in ("ordered", "ready", "recommended") for pool in Pool]
-        rows.writerow(["time_s", *pools, "arrival_rate_rps", "forecast_rps", "ttft_s", "tpot_s"])
-        for look in observations:
-            counts = [values[pool] for values in (look.ordered, look.ready, look.recommended) for pool in Pool]
-            rates = (look.arrival_rate_rps, look.forecast_rps)
-            rows.writerow([f"{look.at_s:.1f}", *counts, *rates, look.ttft_s, look.tpot_s])
 
 
 def _ticks(every_s: float) -> Iterator[int]:

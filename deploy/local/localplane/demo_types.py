@@ -214,7 +214,15 @@ class PhaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run left to be judged; ``late_s``: how much later than on the days before its load began, seconds."""
+    """What a run left to be judged.
+
+    Parameters
+    ----------
+    late_s
+        How much later than on the days before its load began, seconds; None where there are none.
+    forecast
+        What the operator said of its last forecast; empty where it had none.
+    """
 
     observations: Sequence[Observation]
     served: Sequence[Served]
@@ -222,3 +230,4 @@ class Run:
     writes_source: str
     foreign_writes: int
     late_s: float | None = None
+    forecast: str = ""

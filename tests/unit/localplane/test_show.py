@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from localplane.demo import summary
+from localplane.demo_files import summary
 from localplane.demo_scenario import scenario_of_phases
 from localplane.demo_show import Frame, Screen, plain_line, summary_lines
 from localplane.demo_types import Observation, PhaseResult, Shares, Step, StepResult
