@@ -33,8 +33,6 @@ DAY = (
 DAY_S = 115.0
 RISE_S, HALF_WAY_S, END_S = 70.0, 90.0, 130.0
 """Times of the day that is watched: it ends with the next one's high."""
-SOME_PERIODS_S = 15.0
-"""The process, its first reading and its history take some of the operator's periods of a second."""
 
 
 def rate_at(day_s: float) -> float:
@@ -96,12 +94,16 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
     through, restarted = make_stage(begin_s), make_stage(begin_s)
     for stage in (through, restarted):
         stage.apply_targets(prefill=1, decode=2)
+    started_s = time.time()
+    for stage in (through, restarted):
         stage.start_operator()
     for stage in (through, restarted):
         stage.wait_full_window()
         stage.apply(forecast={"method": "Auto"})
     for stage in (through, restarted):
         wait_for("a forecast", lambda stage=stage: foresees(stage), 60.0, 0.5)  # type: ignore[misc]
+    # What a start takes on this machine, its first window and its history included; a restart takes no longer.
+    start_took_s = time.time() - started_s
     assert time.time() < begin_s + RISE_S, "too slow: the rise has begun before the forecasts"
 
     looks: tuple[list[Look], list[Look]] = ([], [])
@@ -127,11 +129,13 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
         steady, again = ([(look.at_s, getattr(look, pool)) for look in own] for own in (without, with_restart))
         assert again[-1][1] == steady[-1][1], pool
         assert all(before <= after for (_, before), (_, after) in pairwise(again)), "a restart takes nothing back"
-        # Each count that the one orders the other has ordered, too, or gone beyond, within some periods.
+        # Each count that the one orders the other has ordered, too, or gone beyond, as soon as it can be back.
         for one, other in ((steady, again), (again, steady)):
             for count in {replicas for _, replicas in one}:
                 lag_s = _since(other, count) - _since(one, count)
-                assert lag_s <= SOME_PERIODS_S, f"{pool} {count} came {lag_s:.1f} s later"
+                assert lag_s <= start_took_s, (
+                    f"{pool} {count} came {lag_s:.1f} s later, a start took {start_took_s:.1f} s"
+                )
     log = restarted.operators[-1].log.read_text(encoding="utf-8")
     assert "could not be read" not in log
     assert "Traceback" not in log
