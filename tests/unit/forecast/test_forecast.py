@@ -303,3 +303,12 @@ def test_an_explicit_quantile_takes_the_place_of_the_overflow(bursty: History) -
 def test_a_bad_quantile_is_named(bursty: History) -> None:
     with pytest.raises(InvalidInputError):
         forecast(start(SETTINGS, bursty), 1.5)
+
+
+def test_lengths_too_small_to_be_squared_break_nothing() -> None:
+    history = history_of(np.full(40, 3.0))
+    values = history.values.copy()
+    values[1] = 5e-324
+    answer = forecast(start(SETTINGS, replace(history, values=values)))
+    assert answer.rate_rps is not None
+    assert answer.isl is None or math.isfinite(answer.isl.scv)
