@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bench.sizing import dynamo
 from bench.sizing.llmd import llmd
 
 from pdscaler.core.decision import SizingResult
@@ -13,6 +12,7 @@ from pdscaler.core.sizing import size
 from pdscaler.core.spec import SizingModel, SizingSpec
 from pdscaler.core.verify import verify
 from pdscaler.core.workload import WorkloadStats
+from pdscaler.simulator.policies import dynamo_rules as dynamo
 
 
 @dataclass(frozen=True, slots=True)

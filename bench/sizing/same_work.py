@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.sizing import dynamo
 from bench.sizing.cases import MAX_REPLICAS
 from bench.sizing.engines import Engine, engine_of, every_decode_row
 from bench.sizing.judge import REFERENCE_SEED
@@ -23,6 +22,7 @@ from pdscaler.core.spec import PoolLimits, SizingSpec
 from pdscaler.core.verify import verify
 from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.errors import InvalidInputError
+from pdscaler.simulator.policies import dynamo_rules as dynamo
 from pdscaler.units import format_duration
 
 ROWS = (

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-from bench.sizing import dynamo
 from bench.sizing.llmd import Parameters, Replica, decode_parameters, llmd, prefill_parameters
 
 from pdscaler.core.pools import PerPool
@@ -11,6 +10,7 @@ from pdscaler.core.profile import DecodePoint, DecodeProfile, MaxThroughput, Ove
 from pdscaler.core.slo import LatencyTarget, Slo, Statistic
 from pdscaler.core.spec import PoolLimits, SizingSpec
 from pdscaler.core.workload import LengthStats, WorkloadStats
+from pdscaler.simulator.policies import dynamo_rules as dynamo
 
 # A pass takes 10 ms and 20 us a token; a step 5 ms, 50 us a request and 20 ns a KV token.
 PREFILL = PrefillProfile(tuple(PrefillPoint(float(n), 0.01 + 2e-5 * n) for n in (500, 1000, 2000, 4000, 8000)))

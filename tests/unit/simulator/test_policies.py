@@ -33,8 +33,8 @@ def test_every_name_makes_a_policy_that_decides_without_any_data() -> None:
     for name in POLICIES:
         wanted = make_policy(name, SETTING).decide(NOTHING, 15.0)
         assert wanted.replicas == PerPool(3, 4)
-    with pytest.raises(InvalidInputError, match=r'--policy: "hpa" is unknown \(there are: pdscaler, '):
-        make_policy("hpa", SETTING)
+    with pytest.raises(InvalidInputError, match=r'--policy: "keda" is unknown \(there are: pdscaler, '):
+        make_policy("keda", SETTING)
 
 
 def test_the_rule_divides_the_rate_by_the_throughput() -> None:

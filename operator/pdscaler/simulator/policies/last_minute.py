@@ -3,10 +3,10 @@
 import math
 from collections import deque
 
-from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.pools import PerPool
 from pdscaler.simulator.observation import Observation
-from pdscaler.simulator.policies.policy import Setting, Wanted
+from pdscaler.simulator.policies.capacity import Capacity
+from pdscaler.simulator.policies.policy import Entry, Knob, Setting, Wanted
 from pdscaler.units import format_number
 
 
@@ -42,11 +42,7 @@ class LastMinute:
         rate_window_s: float = 75.0,
         mix_window_s: float = 900.0,
     ) -> None:
-        sizing = setting.spec.sizing
-        self._prefill = prefill_curve(sizing.prefill_profile)
-        self._decode = decode_surface(sizing.decode_profile)
-        self._derate = sizing.decode_derate
-        self._tpot_s = math.inf if sizing.slo.tpot is None else sizing.slo.tpot.target_s
+        self._capacity = Capacity(setting.spec.sizing)
         self._target = target
         self._hold_s = hold_s
         self._rate_window_s = rate_window_s
@@ -61,7 +57,7 @@ class LastMinute:
             return Wanted(self._last, PerPool("nothing known yet", "nothing known yet"))
         rate_rps = minute.rate_rps
         uncached = max(1.0, mix.isl_mean * (1 - mix.prefix_hit_ratio))
-        can = PerPool(self._prefill_rps(uncached), self._decode_rps(mix.isl_mean, mix.osl_mean))
+        can = PerPool(self._capacity.prefill_rps(uncached), self._capacity.decode_rps(mix.isl_mean, mix.osl_mean))
         if not self._held.prefill:  # as HPA does at a start
             for pool, count in self._last.items():
                 self._held[pool].append((now_s, count))
@@ -74,24 +70,6 @@ class LastMinute:
         )
         return Wanted(self._last, told)
 
-    def _prefill_rps(self, tokens: float) -> float:
-        return 1 / self._prefill.time_s(tokens)
-
-    def _decode_rps(self, isl: float, osl: float) -> float:
-        surface, context = self._decode, isl + osl / 2
-        slots = surface.max_batch
-        if surface.kv_capacity_tokens is not None:
-            slots = max(1, min(slots, math.floor(surface.kv_capacity_tokens / context)))
-        low, high = 1, int(slots)
-        while low < high:  # the largest batch whose step is within the target
-            middle = (low + high + 1) // 2
-            if surface.step_time_s(middle, middle * context) / self._derate <= self._tpot_s:
-                low = middle
-            else:
-                high = middle - 1
-        step_s = surface.step_time_s(low, low * context) / self._derate
-        return low / (step_s * max(1.0, osl - 1))
-
     def _greatest(self, held: deque[tuple[float, int]], need: int, now_s: float) -> int:
         """Add a need; return the greatest of the last while. What a later, greater one outlives is dropped."""
         while held and held[-1][1] <= need:
@@ -100,3 +78,11 @@ class LastMinute:
         while held[0][0] <= now_s - self._hold_s:
             held.popleft()
         return held[0][1]
+
+
+ENTRY = Entry(
+    LastMinute,
+    "the last minute's rate over the profile's throughput at 70 %, held for 30 min",
+    source="this repository: a utilisation rule tuned by hand on the two Azure traces",
+    knob=Knob("target", (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+)

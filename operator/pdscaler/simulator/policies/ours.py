@@ -12,8 +12,8 @@ from pdscaler.core.slo import LatencyTarget
 from pdscaler.core.spec import ScalingSpec
 from pdscaler.core.workload import ArrivalSource, NoData, NoDataReason, Telemetry, WorkloadStats
 from pdscaler.simulator.observation import Observation, Window
-from pdscaler.simulator.policies.expectation import Expectation, LastValueExpectation
-from pdscaler.simulator.policies.policy import Setting, Wanted
+from pdscaler.simulator.policies.expectation import Expectation, LastValueExpectation, LearnedExpectation
+from pdscaler.simulator.policies.policy import Entry, Setting, Wanted
 from pdscaler.units import format_duration
 
 LEAST_COVERAGE = 0.25
@@ -106,3 +106,11 @@ def _workload(window: Window) -> WorkloadStats | NoData:
 def _bucket(window: Window, name: str, target: LatencyTarget | None) -> tuple[float, float] | None:
     quantile = None if target is None else target.statistic.quantile
     return None if quantile is None else window.interval_s(name, quantile)
+
+
+def ours(setting: Setting) -> Ours:
+    """Return the policy as the operator runs it: with its forecast."""
+    return Ours(setting, LearnedExpectation)
+
+
+ENTRY = Entry(ours, "the plan of the operator, by its forecast")

@@ -1,5 +1,6 @@
 """What a policy is: it sees what an operator sees, and says how many replicas there shall be. May import core."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,3 +47,44 @@ class Setting:
 
     spec: ScalingSpec
     initial: PerPool[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """The one option by which a policy may be tuned to a trace.
+
+    Parameters
+    ----------
+    name
+        A keyword argument of what makes the policy.
+    values
+        What is tried; the default is one of them.
+    """
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A policy that can be chosen.
+
+    Parameters
+    ----------
+    make
+        Makes it, of a :class:`Setting` and its options as keywords.
+    text
+        What it does, in one line.
+    source
+        Where its rule stands.
+    assumed
+        What the source leaves open, or the simulator does not have, and what was taken instead.
+    knob
+        What may be tuned; None where nothing is.
+    """
+
+    make: Callable[..., Policy]
+    text: str
+    source: str = "this repository"
+    assumed: str = ""
+    knob: Knob | None = None

@@ -2,7 +2,7 @@
 
 from pdscaler.core.pools import PerPool
 from pdscaler.simulator.observation import Observation
-from pdscaler.simulator.policies.policy import Setting, Wanted
+from pdscaler.simulator.policies.policy import Entry, Setting, Wanted
 
 
 class Static:
@@ -14,3 +14,10 @@ class Static:
     def decide(self, observation: Observation, now_s: float) -> Wanted:  # noqa: ARG002 - it looks at nothing
         """Return the initial counts."""
         return self._wanted
+
+
+ENTRY = Entry(
+    Static,
+    "the initial replicas, for ever",
+    assumed="the benchmark begins with the least counts that serve the whole trace: it knows the peak",
+)

@@ -1,4 +1,4 @@
-"""The replica counts that NVIDIA Dynamo's planner would choose, by the two rules it has had. Imports pdscaler's core.
+"""The replica counts that NVIDIA Dynamo's planner would choose, by the two rules it has had. May import core, scipy.
 
 Sources (both Apache-2.0, read for their rules; this code is our own):
 
@@ -11,7 +11,7 @@ Sources (both Apache-2.0, read for their rules; this code is our own):
   ``core/perf_model/base.py`` (linear regression: pass time against tokens, step time against batch and KV tokens).
 
 Both plan for means and for service times: they know no queue, no spread of lengths, no statistic. The percentile asked
-for changes nothing in them. Correction factors are 1: nothing has been observed before the first plan.
+for changes nothing in them. Correction factors are 1 as long as nothing has been observed.
 """
 
 import math
@@ -41,18 +41,28 @@ LEAST_PASS_S = 1e-6
 """What a regression that predicts nothing or less is taken to say."""
 
 
-def classic(spec: SizingSpec, workload: WorkloadStats) -> PerPool[int]:
+def classic(spec: SizingSpec, workload: WorkloadStats, correction: PerPool[float] | None = None) -> PerPool[int]:
     """Return the counts of the classic rule.
 
-    P = ceil(rate · ISL / throughput(ISL)); D = ceil(rate · OSL / throughput of the fullest KV memory whose inter-token
-    latency is within the target). Where none is, the throughput of the emptiest. Prefix hits would only enter by the
-    correction factor, once they have been observed.
+    P = ceil(rate · ISL · min(1, correction) / throughput(ISL)); D = ceil(rate · OSL / throughput of the fullest KV
+    memory whose inter-token latency is within the target over the correction). Where none is, the throughput of the
+    emptiest. Prefix hits only enter by the correction factor, once they have been observed.
+
+    Parameters
+    ----------
+    spec, workload
+        What to size, for what.
+    correction
+        Observed over expected TTFT (prefill) and inter-token latency (decode); 1 where it is left out.
     """
+    correction = correction or PerPool(1.0, 1.0)
     isl, osl = _lengths(workload)
     rate = workload.arrival_rate_rps
     prefill = rate * isl.mean_tokens / _prefill_throughput(spec.prefill_profile, isl.mean_tokens)
+    prefill *= min(1.0, correction.prefill)
     context = isl.mean_tokens + osl.mean_tokens / 2
-    decode = rate * osl.mean_tokens / _decode_throughput(spec.decode_profile, context, _target_s(spec.slo.tpot))
+    target_s = _target_s(spec.slo.tpot) / correction.decode
+    decode = rate * osl.mean_tokens / _decode_throughput(spec.decode_profile, context, target_s)
     return PerPool(max(1, math.ceil(prefill)), max(1, math.ceil(decode)))
 
 
@@ -122,26 +132,22 @@ class _Capacity:
 
 
 def _prefill_capacity(profile: PrefillProfile, isl: int, target_s: float) -> _Capacity | None:
-    fixed_s, per_token_s = _prefill_regression(profile)
-    if per_token_s < 0:
+    regression = prefill_regression(profile)
+    if regression[1] < 0:
         return None
     budget = profile.max_batched_tokens
-
-    def pass_s(tokens: int) -> float:
-        full, rest = divmod(tokens, budget)
-        chunks = [budget] * full + ([rest] if rest else [])
-        return math.fsum(max(LEAST_PASS_S, fixed_s + per_token_s * chunk) for chunk in chunks)
-
     most = 1 if isl > budget else min(MAX_PREFILL_SEQUENCES, budget // isl)
     return _best(
         [
-            _Capacity(batch / (latency_s := pass_s(isl * batch)), latency_s, latency_s <= target_s)
+            _Capacity(
+                batch / (latency_s := pass_time_s(profile, regression, isl * batch)), latency_s, latency_s <= target_s
+            )
             for batch in _candidates(most)
         ]
     )
 
 
-def _prefill_regression(profile: PrefillProfile) -> tuple[float, float]:
+def prefill_regression(profile: PrefillProfile) -> tuple[float, float]:
     """Fit (fixed, per token) to the passes of at most the token budget: an engine runs, and reports, no longer ones."""
     if profile.max_throughput is not None:
         return 0.0, 1 / profile.max_throughput.tokens_per_second
@@ -153,11 +159,7 @@ def _prefill_regression(profile: PrefillProfile) -> tuple[float, float]:
 
 
 def _decode_capacity(profile: DecodeProfile, isl: float, osl: float, target_s: float) -> _Capacity | None:
-    points = profile.points
-    fixed_s, slopes = _regression(
-        [[point.batch, point.batch * point.context_tokens] for point in points], [point.tpot_s for point in points]
-    )
-    per_request_s, per_kv_token_s = max(0.0, float(slopes[0])), float(slopes[1])
+    fixed_s, per_request_s, per_kv_token_s = decode_regression(profile)
     if per_kv_token_s < 0:
         return None
     context = max(1, round(isl) + round(osl) // 2)
@@ -169,6 +171,24 @@ def _decode_capacity(profile: DecodeProfile, isl: float, osl: float, target_s: f
         step_s = max(LEAST_PASS_S, fixed_s + per_request_s * batch + per_kv_token_s * batch * context)
         found.append(_Capacity(batch / (osl * step_s), step_s, step_s <= target_s))
     return _best(found)
+
+
+def decode_regression(profile: DecodeProfile) -> tuple[float, float, float]:
+    """Fit (fixed, per request, per KV token) to the steps; a request's own share is never below 0."""
+    points = profile.points
+    fixed_s, slopes = _regression(
+        [[point.batch, point.batch * point.context_tokens] for point in points], [point.tpot_s for point in points]
+    )
+    return fixed_s, max(0.0, float(slopes[0])), float(slopes[1])
+
+
+def pass_time_s(profile: PrefillProfile, regression: tuple[float, float], tokens: float) -> float:
+    """Return the time of ``tokens`` prompt tokens by the regression, in passes of at most the token budget, seconds."""
+    budget = profile.max_batched_tokens
+    full, rest = divmod(tokens, budget)
+    fixed_s, per_token_s = regression
+    chunks = [float(budget)] * int(full) + ([rest] if rest else [])
+    return math.fsum(max(LEAST_PASS_S, fixed_s + per_token_s * chunk) for chunk in chunks)
 
 
 def _regression(rows: list[list[float]], values: list[float]) -> tuple[float, Floats]:
