@@ -8,7 +8,7 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-scale soak soak-kills soak-takeovers clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ soak-kills: $(STAMP) tools ## kill -9 the operator KILLS times (200) at every st
 soak-takeovers: $(STAMP) tools ## Force TAKEOVERS (10) changes of the leader with the default durations of the Lease
 	@$(BIN)/python -m pytest -s --timeout 0 --soak-report build/soak tests/e2e/operator/test_leadership.py \
 		--takeovers "$(or $(TAKEOVERS),10)" --lease-duration 15
+
+# TRACES: trace files (or YAML files that list them) beside the synthetic ones; PROFILE: their engine; OPTIONS: see --help.
+bench-policy: $(STAMP) ## Replay every autoscaling policy on every trace (docs/policy-benchmark.md)
+	@$(BIN)/python -m bench.policy $(if $(TRACES),--traces $(TRACES)) $(if $(PROFILE),--profile "$(PROFILE)") \
+		$(if $(QUICK),--quick) $(OPTIONS)
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,20 +1,17 @@
 """`python -m bench.sizing`: plan and judge random cases, and write docs/sizing-benchmark.md with its picture."""
 
 import argparse
-import multiprocessing
 import os
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.progress import worked
 from bench.sizing import plot, report, results
-from bench.sizing.cases import Case, cases
+from bench.sizing.cases import cases
 from bench.sizing.engines import ENGINES, engine_of
 from bench.sizing.judge import Answer, answer, warm_up
 from bench.sizing.planners import PLANNERS
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -22,9 +19,6 @@ DOCUMENT = ROOT / "docs" / "sizing-benchmark.md"
 IMAGE = ROOT / "docs" / "images" / "sizing-benchmark.png"
 LEAST_CASES = 300
 """Fewer cases are a trial: they are shown, and the document is left as it is."""
-
-EVERY_S = 30.0
-"""Without a terminal, a line of progress is written this often."""
 
 
 def main() -> None:
@@ -54,7 +48,8 @@ def main() -> None:
     results.write(path, known.values())
     console = Console()
     console.width = max(console.width, 120)
-    for found in _progress(console, [case for case in asked if case.index not in known], options.workers, len(asked)):
+    left = [case for case in asked if case.index not in known]
+    for found in worked(console, "cases", answer, left, workers=options.workers, total=len(asked), initializer=warm_up):
         known[found.case] = found
         results.append(path, found)
     answers = [known[index] for index in sorted(known)]
@@ -69,27 +64,6 @@ def main() -> None:
         plot.draw(answers, image)
         report.write(document, report.markdown(answers, options.seed, f"images/{IMAGE.name}"))
         console.print(f"written to {document} and {image}")
-
-
-def _progress(console: Console, asked: Sequence[Case], workers: int, total: int) -> Iterator[Answer]:
-    """Answer the cases in worker processes, and say how far it is and how long it will take."""
-    columns = (TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    begin = last = time.monotonic()
-    # A fresh interpreter for each worker: a fork would copy the threads of the compiled kernel half-way.
-    with (
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=warm_up) as pool,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("cases", total=total, completed=total - len(asked))
-        futures = [pool.submit(answer, case) for case in asked]
-        for done, future in enumerate(as_completed(futures), start=1):
-            yield future.result()
-            progress.advance(task)
-            now = time.monotonic()
-            if not console.is_terminal and (now - last > EVERY_S or done == len(asked)):
-                last = now
-                left_s = (now - begin) / done * (len(asked) - done)
-                console.print(f"{total - len(asked) + done}/{total} cases, about {left_s / 60:.1f} minutes left")
 
 
 def _show(console: Console, answers: Sequence[Answer]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.markdown import between, percent, table
 from bench.sizing.judge import Answer, Judged
 from bench.sizing.planners import PLANNERS, VERIFIED, Planner
 
@@ -116,17 +117,17 @@ def markdown(answers: Sequence[Answer], seed: int, image: str) -> str:
         f"In {unsure} of them a count's statistic lies within its sampling error (95 %) of the target: other requests",
         "might find a neighbour of the smallest pair there.",
         "",
-        *_table(
+        *table(
             ["planner", "meets both", "TTFT", "TPOT", "refuses", "exactly the smallest", "GPUs above, mean",
              "replicas above, worst", "replicas short, worst", "worst latency / target"],
             [
                 [
                     one.planner.title,
-                    _percent(one.met),
-                    _percent(one.met_ttft),
-                    _percent(one.met_tpot),
+                    percent(one.met),
+                    percent(one.met_ttft),
+                    percent(one.met_tpot),
                     str(one.refused),
-                    _percent(one.least),
+                    percent(one.least),
                     _above(one.above_mean),
                     f"+{one.most_above}",
                     f"−{one.most_below}" if one.most_below else "0",
@@ -146,7 +147,7 @@ def markdown(answers: Sequence[Answer], seed: int, image: str) -> str:
         "",
         "Processor time of one plan, on the machine that ran this (the figures above do not depend on it):",
         "",
-        *_table(
+        *table(
             ["planner", "median", "worst"],
             [[one.planner.title, _time(one.median_ms), _time(one.worst_ms)] for one in found],
         ),
@@ -165,19 +166,15 @@ def write(document: Path, text: str) -> None:
     ValueError
         If the document lacks the markers.
     """
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} lacks the markers {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    between(document, BEGIN, END, text)
 
 
 def _by_group(answers: Sequence[Answer], key: Callable[[Answer], str], heading: str) -> list[str]:
     rows = []
     for group in dict.fromkeys(key(answer) for answer in answers):
         chosen = [answer for answer in answers if key(answer) == group and answer.gpus is not None]
-        rows.append([group, str(len(chosen)), *(_percent(figures(chosen, planner).met) for planner in PLANNERS)])
-    return _table([heading, "cases", *(planner.title for planner in PLANNERS)], rows)
+        rows.append([group, str(len(chosen)), *(percent(figures(chosen, planner).met) for planner in PLANNERS)])
+    return table([heading, "cases", *(planner.title for planner in PLANNERS)], rows)
 
 
 def _misses(answers: Sequence[Answer]) -> list[str]:
@@ -213,27 +210,14 @@ def _misses(answers: Sequence[Answer]) -> list[str]:
     return [
         f"Cases in which the verified plan is not exactly the smallest pair: {len(rows)}; the worst of them:",
         "",
-        *_table(["case", "asked", "smallest", "verified", "TTFT / target", "TPOT / target"], shown),
+        *table(["case", "asked", "smallest", "verified", "TTFT / target", "TPOT / target"], shown),
         "",
     ]
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 def _share(values: Iterable[bool]) -> float:
     found = list(values)
     return sum(found) / len(found) if found else math.nan
-
-
-def _percent(share: float) -> str:
-    if math.isnan(share):
-        return "–"
-    # 299 of 300 is not 100 %: only all is.
-    digits = 2 if 0 < share < 0.01 or 0.99 < share < 1 else 1
-    return f"{100 * share:.{digits}f} %" if share not in (0, 1) else f"{100 * share:.0f} %"
 
 
 def _above(share: float) -> str:

@@ -28,8 +28,9 @@ def run(name: str, requests: RequestTable, settings: ReplaySettings | None = Non
 @pytest.mark.parametrize("name", [*POLICIES, "learned"])
 def test_the_future_changes_no_decision(name: str) -> None:
     """Two streams that agree up to an instant get the same orders up to then."""
-    one, other = stream(WAVES), stream([(700, 90.0)], seed=9)
-    same_s = 400.0
+    waves = [(240, 15.0), (500, 60.0), (360, 10.0)]
+    one, other = stream(waves, osl=300), stream([(1200, 120.0)], seed=9, osl=300)
+    same_s = 640.0
     keep, take = one.arrival_s <= same_s, other.arrival_s > same_s
     changed = RequestTable(
         *(
@@ -48,7 +49,7 @@ def test_the_future_changes_no_decision(name: str) -> None:
         )
         for requests in (one, changed)
     ]
-    # What arrived by 400 is scraped at 400 and seen at 405: until then all is alike.
+    # What arrived by 640 is scraped at 640 and seen at 645: until then all is alike.
     before = [[order for order in result.orders if order.at_s <= same_s + 5] for result in results]
     assert before[0] == before[1]
     if name != "static":

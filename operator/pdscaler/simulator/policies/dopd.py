@@ -55,13 +55,13 @@ class Dopd:
         step_s = capacity.step_s(batch, isl + osl / 2)
         hits = 0.0 if now is None else now.prefix_hit_ratio
         ratio = batch * capacity.prefill.time_s(isl * (1 - hits)) / (osl * step_s)
-        decode = rate * osl * step_s / batch
-        # P = ratio × D of the real-valued D: D replicas that are less than full need as much less prefill.
+        batches = rate * osl * step_s / batch
+        decode = count(batches)
         return Wanted(
-            PerPool(count(decode * ratio), count(decode)),
+            PerPool(count(decode * ratio), decode),
             PerPool(
-                f"{ratio:.2f} for each of {decode:.2f} decode replicas",
-                f"{rate:.3g} requests/s expected: {decode:.2f} batches of {batch}",
+                f"{ratio:.2f} for each decode replica",
+                f"{rate:.3g} requests/s expected: {batches:.2f} batches of {batch}",
             ),
         )
 

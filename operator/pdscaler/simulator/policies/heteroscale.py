@@ -52,7 +52,8 @@ class HeteroScale:
         tokens_per_s = minute.rate("generated_tokens")
         need = tokens_per_s / (decode_rps * max(1.0, mix.osl_mean - 1) * self._target)
         ratio = decode_rps / capacity.prefill_rps(mix.isl_mean * (1 - mix.prefix_hit_ratio))
-        wanted = PerPool(count(need * ratio), count(need))
+        decode = count(need)
+        wanted = PerPool(count(decode * ratio), decode)
         reason = f"{tokens_per_s:.4g} tokens/s need {need:.2f} decode replicas"
         change = (wanted.prefill + wanted.decode) / (ordered.prefill + ordered.decode) - 1
         if abs(change) <= TOLERANCE:

@@ -1,6 +1,7 @@
 """llm-d's token-aware autoscaling: seconds of prefill backlog and KV occupancy, by KEDA and HPA. May import core."""
 
 from pdscaler.core.pools import PerPool
+from pdscaler.core.spec import Behavior, PolicyType, ScalingPolicy, ScalingRules
 from pdscaler.simulator.observation import Observation
 from pdscaler.simulator.policies.capacity import Capacity
 from pdscaler.simulator.policies.horizontal import Horizontal, by_average_value
@@ -13,6 +14,12 @@ BACKLOG_S = 1.5
 KV_USAGE = 0.8
 """Share of its KV memory that a decode replica may use."""
 
+BEHAVIOR = Behavior(
+    scale_up=ScalingRules(0.0, (ScalingPolicy(PolicyType.PODS, 1, 180.0),)),
+    scale_down=ScalingRules(300.0, (ScalingPolicy(PolicyType.PODS, 1, 300.0),)),
+)
+"""Of both ScaledObjects: at most one pod more in 3 min, at most one fewer in 5 min."""
+
 
 class LlmdTokens:
     """Prefill = ceil(queued tokens / peak throughput / threshold), decode = ceil(sum of KV usage / 0.8), each by HPA.
@@ -23,6 +30,8 @@ class LlmdTokens:
         The PDDeployment.
     backlog_s, kv_usage
         The two thresholds.
+    behavior
+        Of both HPAs.
 
     Notes
     -----
@@ -30,11 +39,18 @@ class LlmdTokens:
     the uncached tokens that have been dispatched and not been prefilled, those in the running passes included.
     """
 
-    def __init__(self, setting: Setting, *, backlog_s: float = BACKLOG_S, kv_usage: float = KV_USAGE) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        backlog_s: float = BACKLOG_S,
+        kv_usage: float = KV_USAGE,
+        behavior: Behavior = BEHAVIOR,
+    ) -> None:
         self._backlog_s = backlog_s
         self._kv_usage = kv_usage
         self._capacity = Capacity(setting.spec.sizing)
-        self._pools = setting.spec.sizing.limits.map(Horizontal)
+        self._pools = setting.spec.sizing.limits.map(lambda limits: Horizontal(limits, behavior))
 
     def decide(self, observation: Observation, now_s: float) -> Wanted:
         """Ask both scalers."""
@@ -67,8 +83,8 @@ class LlmdTokens:
 
 ENTRY = Entry(
     LlmdTokens,
-    "prefill by seconds of queued tokens (1.5 s a replica), decode by KV memory in use (80 %), through HPA",
-    source="llm-d, guides/workload-autoscaling/keda-epp-token-aware (P/D-disaggregated), thresholds as shipped",
+    "prefill by seconds of queued tokens (1.5 s a replica), decode by KV memory in use (80 %), one pod at a time",
+    source="llm-d, guides/workload-autoscaling/keda-epp-token-aware/pd-disaggregation: thresholds and HPA as shipped",
     assumed="tokens of running passes are requests in them times the mean uncached ISL of 15 minutes",
     knob=Knob("backlog_s", (0.02, 0.05, 0.1, 0.2, 0.5, 1.5)),
 )
