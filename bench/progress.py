@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from typing import TypeVar
 
 from rich.console import Console
@@ -37,31 +38,37 @@ def worked(
     function, asked
         What is called with each; both can be pickled.
     workers
-        Processes.
+        Processes; with one, this process does the work.
     total
         All there is, with what was done before; the length of ``asked`` where it is left out.
     initializer
-        Called once in each process.
+        Called once in each process that works.
 
     Yields
     ------
     Answered
         The answers, as they come.
     """
+    if not asked:
+        return
     columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     total = len(asked) if total is None else total
     before = total - len(asked)
     begin = last = time.monotonic()
-    # A fresh interpreter for each worker: a fork would copy the threads of the compiled kernel half-way.
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(workers, mp_context=context, initializer=initializer) as pool,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-    ):
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
         task = progress.add_task(noun, total=total, completed=before)
-        futures = [pool.submit(function, each) for each in asked]
-        for done, future in enumerate(as_completed(futures), start=1):
-            yield future.result()
+        if workers == 1:
+            if initializer is not None:
+                initializer()
+            answers: Iterator[Answered] = map(function, asked)
+        else:
+            # A fresh interpreter for each worker: a fork would copy the threads of the compiled kernel half-way.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context, initializer=initializer))
+            answers = (future.result() for future in as_completed([pool.submit(function, each) for each in asked]))
+        for done, found in enumerate(answers, start=1):
+            yield found
             progress.advance(task)
             now = time.monotonic()
             if not console.is_terminal and (now - last > EVERY_S or done == len(asked)):

@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     if options.quick:
-        return [Case(trace) for trace in synthetic(names=QUICK_SHAPES, hours=QUICK_HOURS)]
+        return [Case(trace) for trace in synthetic(names=options.synthetic or QUICK_SHAPES, hours=QUICK_HOURS)]
     asked = {"ttft": options.ttft, "tpot": options.tpot, "rateScale": options.rate_scale}
     real = recorded(options.traces, options.profile or ENGINE, asked)
     drawn = synthetic(names=tuple(SHAPES) if options.synthetic is None else tuple(options.synthetic))

@@ -88,8 +88,8 @@ def generate(shape: Shape, seed: int, *, rate_scale: float = 1.0, hours: float |
     rates, gaps, inputs, outputs = (np.random.default_rng([seed, stream]) for stream in range(4))
     rate_rps = np.maximum(0.0, shape.rate(at_s, rates)) * rate_scale
     grown = np.concatenate(([0.0], np.cumsum((rate_rps[1:] + rate_rps[:-1]) / 2 * STEP_S)))
-    arrival_s = np.interp(_unit_arrivals(grown[-1], shape.arrival_scv, gaps), grown, at_s)
-    arrival_s = arrival_s[arrival_s < min(span_s, HOUR_S * (hours or shape.hours))]
+    until = float(np.interp(min(span_s, HOUR_S * (hours or shape.hours)), at_s, grown))
+    arrival_s = np.interp(_unit_arrivals(until, shape.arrival_scv, gaps), grown, at_s)
     if not len(arrival_s):
         raise InvalidInputError("rate_scale", f"nothing arrives at {rate_scale:g} times the rate")
     ends = shape.drift_to or (shape.isl.mean_tokens, shape.osl.mean_tokens)

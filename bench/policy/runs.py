@@ -24,8 +24,6 @@ DEFAULT, TUNED = "default", "tuned"
 TRAINED_STARTUP_S = 120.0
 """Tuning takes no longer start-up than this: the part of the trace that it sees has to be longer than a few of them."""
 
-FOREVER_S = 1e9
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -42,7 +40,7 @@ class Reference:
     initial
         What all policies begin with: the plan for the first minutes.
     static
-        The least constant counts that attain it over all that is measured, by hindsight.
+        The peak of that schedule: what the busiest window needs, by hindsight.
     """
 
     case: str
@@ -149,14 +147,9 @@ def _reference(case: Case) -> Reference:
     spec, requests = spec_of(case), requests_of(case)
     measured_from_s = case.trace.measure_from_s
     schedule = clairvoyant(spec.sizing, requests, measured_from_s=measured_from_s)
-    # One window over all that is measured: what a constant deployment needs.
-    whole = clairvoyant(
-        spec.sizing, _from(requests, measured_from_s), measured_from_s=measured_from_s, windows_s=(FOREVER_S,)
-    )
-    static = (
-        max(order.replicas.prefill for order in whole.orders),
-        max(order.replicas.decode for order in whole.orders),
-    )
+    static = schedule.orders[0].replicas
+    for order in schedule.orders:
+        static = PerPool(max(static.prefill, order.replicas.prefill), max(static.decode, order.replicas.decode))
     initial = first_plan(case)
     return Reference(
         case.key,
@@ -167,18 +160,7 @@ def _reference(case: Case) -> Reference:
         schedule.reached,
         bound(spec.sizing, requests, measured_from_s=measured_from_s).gpu_hours,
         (initial.prefill, initial.decode),
-        static,
-    )
-
-
-def _from(requests: RequestTable, begin_s: float) -> RequestTable:
-    """Return the requests that arrive from a point of time on."""
-    part = slice(int(np.searchsorted(requests.arrival_s, begin_s)), None)
-    return RequestTable(
-        requests.arrival_s[part],
-        requests.input_tokens[part],
-        requests.output_tokens[part],
-        requests.prefix_hit_tokens[part],
+        (static.prefill, static.decode),
     )
 
 

@@ -4,7 +4,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[2] / "operator" / "pdscaler"
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parents[1] / "operator" / "pdscaler"
 
 _SIMULATION = ("core/simulation", "core/curves.py", "simulator/replay.py", "simulator/scrapes.py")
 _EVERYTHING = ("core", "forecast", "simulator")
@@ -23,7 +24,7 @@ def version(what: str) -> str:
         patterns = _EVERYTHING
     else:
         patterns = (*_SIMULATION, "simulator/observation.py", "simulator/policies")
-    digest = hashlib.sha256()
+    digest = hashlib.sha256((HERE / "runs.py").read_bytes())
     for pattern in patterns:
         for found in sorted(PACKAGE.glob(pattern)):
             for path in sorted(found.rglob("*.py")) if found.is_dir() else [found]:
