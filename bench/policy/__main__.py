@@ -39,7 +39,7 @@ def main() -> None:
             path,
             console,
             workers=options.workers,
-            tune=not options.quick,
+            tune=lambda case: not options.quick and (options.every or case.is_base),
             fresh=options.fresh,
         )
     except InvalidInputError as error:

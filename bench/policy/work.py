@@ -1,6 +1,6 @@
 """All runs of all cases: what is there is taken up, the rest is done in worker processes. Imports rich."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench import lines
@@ -23,7 +23,7 @@ def results_of(
     console: Console,
     *,
     workers: int,
-    tune: bool,
+    tune: Callable[[Case], bool],
     fresh: bool,
 ) -> Results:
     """Run every policy on every case.
@@ -39,7 +39,7 @@ def results_of(
     workers
         Processes.
     tune
-        Whether policies get their tuning chance beside their defaults.
+        Which cases are run with tuned policies beside their defaults.
     fresh
         Whether what is there is forgotten.
     """
@@ -55,7 +55,7 @@ def results_of(
         references[found.fingerprint] = found
         lines.append(path, document(found))
     runs = {(found.fingerprint, found.policy, found.variant): found for found in known if isinstance(found, Run)}
-    jobs = [job for case in cases for job in _jobs(case, references[prints[case]], policies, tune=tune)]
+    jobs = [job for case in cases for job in _jobs(case, references[prints[case]], policies, tune=tune(case))]
     left = [job for job in jobs if (prints[job.case], job.policy, job.variant) not in runs]
     for found in worked(console, "runs", answer, left, workers=workers, total=len(jobs), initializer=warm_up):
         assert isinstance(found, Run)
