@@ -1,33 +1,75 @@
-"""Which version of the code gave a result: hashes of what it rests on. Standard library only."""
+"""Which version of the code gave a result: files that decide, and what the simulation does. Imports the simulator.
+
+The simulation is told by what it does on a few minutes, not by its files: whoever moves code about or adds a report
+leaves the results of an hour's work as they are.
+"""
 
 import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from bench.policy.generators import SHAPES, generate
+
+from pdscaler.api.convert import to_scaling_spec
+from pdscaler.api.parse import load_pddeployment
+from pdscaler.core.pools import PerPool
+from pdscaler.simulator.observation import Observation
+from pdscaler.simulator.policies import Wanted
+from pdscaler.simulator.replay import ReplaySettings, replay
+
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "operator" / "pdscaler"
 
-_SIMULATION = ("core/simulation", "core/curves.py", "simulator/replay.py", "simulator/scrapes.py")
-_EVERYTHING = ("core", "forecast", "simulator")
-_REFERENCE = (*_SIMULATION, "simulator/oracle*.py", "simulator/bound*.py")
+_OURS = ("simulator/policies/ours.py", "simulator/policies/expectation.py")
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def version(what: str) -> str:
     """Return a short hash of the code behind ``reference`` (schedule and bound), ``pdscaler`` or another policy.
 
     A result of another version is computed anew.
     """
-    if what == "reference":
-        patterns: tuple[str, ...] = _REFERENCE
-    elif what == "pdscaler":
-        patterns = _EVERYTHING
-    else:
-        patterns = (*_SIMULATION, "simulator/observation.py", "simulator/policies")
+    if what not in ("reference", "pdscaler"):
+        what = "others"
+    patterns = {
+        "reference": ("simulator/oracle*.py", "simulator/bound*.py"),
+        "pdscaler": ("core/*.py", "forecast/*.py", *_OURS),
+        "others": ("simulator/policies/*.py",),
+    }[what]
     digest = hashlib.sha256((HERE / "runs.py").read_bytes())
-    for pattern in patterns:
-        for found in sorted(PACKAGE.glob(pattern)):
-            for path in sorted(found.rglob("*.py")) if found.is_dir() else [found]:
-                digest.update(path.relative_to(PACKAGE).as_posix().encode())
-                digest.update(path.read_bytes())
+    for path in sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)}):
+        name = path.relative_to(PACKAGE).as_posix()
+        if what == "pdscaler" or name not in _OURS:
+            digest.update(name.encode())
+            digest.update(path.read_bytes())
+    digest.update(behaviour())
     return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def behaviour() -> bytes:
+    """Return a hash of what the simulation does with ten minutes of steps and a policy that goes up and down."""
+    spec = to_scaling_spec(load_pddeployment(HERE / "engine.yaml"))
+    requests = generate(SHAPES["on-off"], 5, hours=1 / 6)
+    policy = _UpAndDown()
+    result = replay(spec, requests, policy, PerPool(5, 2), settings=ReplaySettings(measure_from_s=60.0))
+    digest = hashlib.sha256()
+    for column in (result.records.first_token_s, result.records.finished_s):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    digest.update(repr((policy.seen, result.gpu_hours, result.gpu_hours_with_drain, result.attainment.joint)).encode())
+    return digest.digest()
+
+
+class _UpAndDown:
+    """Orders by the clock, and keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[float | None] = []
+
+    def decide(self, observation: Observation, now_s: float) -> Wanted:
+        window = observation.window(60.0)
+        if window is not None:
+            self.seen += [window.rate_rps, window.isl_mean, window.osl_mean, window.ttft_mean_s, window.tpot_mean_s]
+        self.seen += [observation.gauge(name) for name in ("kv_tokens", "prefill_waiting_tokens", "decode_running")]
+        return Wanted(PerPool(5 + int(now_s // 60) % 3, 2 + int(now_s // 45) % 2))

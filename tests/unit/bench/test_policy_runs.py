@@ -10,7 +10,7 @@ import pytest
 from bench.policy import runs
 from bench.policy.cases import ENGINE, Case, cases_of, recorded, requests_of, spec_of, synthetic
 from bench.policy.runs import TUNED, Job, Reference, Run, answer
-from bench.policy.sources import version
+from bench.policy.sources import behaviour, version
 
 from pdscaler.core.pools import PerPool
 from pdscaler.errors import InvalidInputError
@@ -130,6 +130,7 @@ def test_tuning_takes_the_cheapest_that_reaches_the_goal_on_the_training_part() 
 def test_versions_tell_what_a_result_rests_on() -> None:
     assert len({version("reference"), version("pdscaler"), version("hpa")}) == 3
     assert version("hpa") == version("dopd")
+    assert behaviour() == behaviour.__wrapped__()  # the simulation repeats itself
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
