@@ -145,8 +145,10 @@ def test_a_quick_run_writes_its_lines_and_its_document_and_goes_on(tmp_path: Pat
     page = tmp_path / "docs" / "document.md"
     page.parent.mkdir()
     page.write_text("<!-- bench-policy:begin -->\n<!-- bench-policy:end -->\n")
-    arguments = ("--quick", "--workers", "1", "--output", str(tmp_path), "--policies", "static", "hpa-batch")
-    arguments = (*arguments, "--synthetic", "step")
+    arguments = (
+        *("--quick", "--synthetic", "step", "--policies", "static", "hpa-batch"),
+        *("--workers", "1", "--output", str(tmp_path)),
+    )
     done = bench(*arguments, "--document", str(page))
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
