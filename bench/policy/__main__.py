@@ -39,7 +39,7 @@ def main() -> None:
             path,
             console,
             workers=options.workers,
-            tune=lambda case: not options.quick and (options.every or case.is_base),
+            tune=lambda case: _tuned(case, options),
             fresh=options.fresh,
         )
     except InvalidInputError as error:
@@ -79,6 +79,12 @@ def _options() -> argparse.Namespace:
     add("--policies", nargs="*", choices=list(POLICIES), help="which policies; all where it is left out")
     add("--startups", nargs="*", default=["15s", "600s"], help=f"beside 120s {default}")
     add("--rate-factors", nargs="*", type=float, default=[0.5, 2.0], help=f"beside 1 {default}")
+    add(
+        "--tune",
+        choices=["all", "recorded", "none"],
+        default="all",
+        help=f"traces that policies are tuned to {default}",
+    )
     add("--every", action="store_true", help="all combinations of both, on all traces")
     add("--quick", action="store_true", help="two short traces, no tuning: to see that it works")
     add("--workers", type=int, default=workers, help=f"processes {default}")
@@ -89,6 +95,13 @@ def _options() -> argparse.Namespace:
     if options.workers < 1:
         parser.error("--workers must be at least 1")
     return options
+
+
+def _tuned(case: Case, options: argparse.Namespace) -> bool:
+    """Whether policies get their tuning chance: at the base settings, and everywhere where all is asked for."""
+    if options.quick or options.tune == "none" or not (options.every or case.is_base):
+        return False
+    return options.tune == "all" or case.trace.file is not None
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
