@@ -56,7 +56,7 @@ def draw(results: Mapping[Case, Compared], path: Path, columns: int) -> None:
     rows = math.ceil(len(results) / columns)
     width = 12.5
     picture, axes = plt.subplots(
-        rows, columns, figsize=(width, (5.2 if columns == 2 else 3.7) * rows + 1.6), squeeze=False, facecolor="white"
+        rows, columns, figsize=(width, (5.2 if columns == 2 else 3.7) * rows + 1.2), squeeze=False, facecolor="white"
     )
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
@@ -73,7 +73,7 @@ def draw(results: Mapping[Case, Compared], path: Path, columns: int) -> None:
         Line2D([], [], linestyle="", marker="o", color="#444444", markerfacecolor="none", label="the same, tuned"),
         Line2D([], [], color="#bbbbbb", linewidth=1.5, label="Pareto front"),
     ]
-    picture.tight_layout(rect=(0, 1.25 / picture.get_figheight(), 1, 1), h_pad=1.6, w_pad=1.6)
+    picture.tight_layout(rect=(0, 0.95 / picture.get_figheight(), 1, 1), h_pad=1.6, w_pad=1.6)
     picture.legend(handles=handles, loc="lower center", ncols=6, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=100)
@@ -86,6 +86,9 @@ def _panel(axis: Any, case: Case, found: Compared) -> None:
 
     axis.axhline(height(GOAL), color="#cccccc", linewidth=0.8, zorder=1)
     axis.axvline(1.0, color="#cccccc", linewidth=0.8, zorder=1)
+    grey = {"color": "#888888", "fontsize": 7.5, "zorder": 1}
+    axis.text(LEAST_SHOWN, height(GOAL) + 0.05, "goal", **grey)
+    axis.text(1.02, -0.1, "clairvoyant", **grey)
     steps = [place(run) for run in front(found.runs) if found.ratio(run) <= MOST_SHOWN]
     if steps:
         axis.step(*zip(*steps, strict=True), where="post", color="#bbbbbb", linewidth=1.5, zorder=2)
@@ -104,7 +107,7 @@ def _panel(axis: Any, case: Case, found: Compared) -> None:
     axis.set_xscale("log")
     axis.set_xlim(LEAST_SHOWN * 0.95, MOST_SHOWN * 1.05)
     ticks = (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
-    axis.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), "≥ 4"])
+    axis.set_xticks(ticks, ["≤ 0.3", *(f"{tick:g}" for tick in ticks[1:-1]), "≥ 4"])
     axis.minorticks_off()
     axis.set_ylim(-0.15, 4.2)
     axis.set_yticks([height(share) for share, _ in TICKS], [text for _, text in TICKS])

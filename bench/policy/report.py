@@ -11,7 +11,7 @@ from bench.policy.runs import DEFAULT, TUNED, Run
 from bench.policy.work import Results
 
 from pdscaler.simulator.policies import POLICIES
-from pdscaler.units import format_duration, format_number
+from pdscaler.units import format_duration
 
 BEGIN, END = "<!-- bench-policy:begin -->", "<!-- bench-policy:end -->"
 
@@ -83,7 +83,7 @@ def _by_case(results: Results, better: Sequence[tuple[Compared, Run]]) -> list[s
 
 def _said(run: Run) -> str:
     name = f"{run.policy} (tuned)" if run.variant == TUNED else run.policy
-    return f"{name} {percent(run.joint)} with {format_number(run.gpu_hours)} GPU-hours"
+    return f"{name} {percent(run.joint)} with {run.gpu_hours:.2f} GPU-hours"
 
 
 def _title(case: Case) -> str:
@@ -100,9 +100,9 @@ def _one(case: Case, found: Compared) -> list[str]:
     intro = (
         f"{what[0].upper()}{what[1:]}. TTFT {format_duration(trace.ttft_s)}, TPOT {format_duration(trace.tpot_s)} "
         f"(P99); {measured} requests measured, from {format_duration(trace.measure_from_s)} on. Clairvoyant schedule "
-        f"{format_number(reference.oracle_gpu_hours)} GPU-hours ({percent(reference.oracle_attainment)}"
+        f"{reference.oracle_gpu_hours:.2f} GPU-hours ({percent(reference.oracle_attainment)}"
         f"{'' if reference.oracle_reached else ', less than asked: no measure here'}), lower bound "
-        f"{format_number(reference.bound_gpu_hours)}. All begin with {reference.initial[0]}P{reference.initial[1]}D; "
+        f"{reference.bound_gpu_hours:.2f}. All begin with {reference.initial[0]}P{reference.initial[1]}D; "
         f"the static peak is {reference.static[0]}P{reference.static[1]}D."
     )
     rows = []
@@ -115,7 +115,7 @@ def _one(case: Case, found: Compared) -> list[str]:
         rows.append([
             f"**{name}**" if name == OURS else name,
             percent(plain.joint),
-            format_number(plain.gpu_hours),
+            f"{plain.gpu_hours:.2f}",
             f"{found.ratio(plain):.2f}",
             str(plain.scale_operations),
             *(
@@ -124,7 +124,7 @@ def _one(case: Case, found: Compared) -> list[str]:
                 else [
                     f"{knob.name} {tuned.option:g}",
                     percent(tuned.joint),
-                    format_number(tuned.gpu_hours),
+                    f"{tuned.gpu_hours:.2f}",
                     f"{found.ratio(tuned):.2f}",
                 ]
             ),

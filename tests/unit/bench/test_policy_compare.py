@@ -82,10 +82,10 @@ def test_the_document_holds_the_table_and_the_verdict(tmp_path: Path) -> None:
     text = report.markdown(results, [("What it shows", "images/picture.png")])
     assert "2 cases, 6 runs." in text
     assert "in 1 of 2 cases" in text
-    assert "wva (tuned) 99.90 % with 10.5 GPU-hours" in text
+    assert "wva (tuned) 99.90 % with 10.50 GPU-hours" in text
     assert "pdscaler attains less than 99% in: step ×1, start-up 600s (98.0 %)." in text
-    assert "| **pdscaler** | 99.50 % | 11 | 1.10 | 7 | – | – | – | – | wva (tuned) |" in text
-    assert "| hpa | 97.0 % | 14 | 1.40 | 7 | – | – | – | – | wva (tuned) |" in text
+    assert "| **pdscaler** | 99.50 % | 11.00 | 1.10 | 7 | – | – | – | – | wva (tuned) |" in text
+    assert "| hpa | 97.0 % | 14.00 | 1.40 | 7 | – | – | – | – | wva (tuned) |" in text
     assert "| **pdscaler** | 99.50 % at 1.10 | 98.0 % at 1.20 |" in text
     assert "![What it shows](images/picture.png)" in text
     for name, entry in POLICIES.items():
