@@ -150,15 +150,16 @@ def _overall(compared: Sequence[Compared]) -> list[str]:
     for name, entry in POLICIES.items():
         row = [f"**{name}**" if name == OURS else name]
         for variant in (DEFAULT, TUNED):
-            runs = [run for each in compared if (run := each.run(name, variant)) is not None]
-            if len(runs) < len(compared) or not runs:
+            where = [each for each in compared if each.run(name, variant) is not None]
+            runs = [run for each in where if (run := each.run(name, variant)) is not None]
+            if not runs:
                 row += ["–", "–", "–"]
                 continue
             reached = sum(run.joint >= GOAL for run in runs)
             row += [
                 f"{reached} of {len(runs)}",
                 percent(min(run.joint for run in runs)),
-                f"{mean_ratio(compared, name, variant):.2f}",
+                f"{mean_ratio(where, name, variant):.2f}",
             ]
         rows.append([*row, entry.text])
     heading = [
