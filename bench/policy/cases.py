@@ -256,7 +256,14 @@ def _engine(path: Path) -> ScalingSpec:
 
 def fingerprint(case: Case) -> str:
     """Return a short hash of all that is asked: requests, targets, profile, limits, what is measured."""
-    digest = hashlib.sha256(repr((spec_of(case), case.trace.measure_from_s)).encode())
+    spec = spec_of(case)
+    sizing = spec.sizing
+    # Named one by one: a field that a later version adds to the PDDeployment is not asked here.
+    asked = (
+        sizing.slo, sizing.prefill_profile, sizing.decode_profile, sizing.limits, sizing.constraints, sizing.routing,
+        sizing.decode_derate, spec.window_s, spec.evaluation_period_s, case.trace.measure_from_s,
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(asked).encode())
     requests = requests_of(case)
     for column in (requests.arrival_s, requests.input_tokens, requests.output_tokens, requests.prefix_hit_tokens):
         digest.update(np.ascontiguousarray(column).tobytes())
