@@ -135,7 +135,8 @@ class Application:
         forecasts = Forecasts(past, config.evaluation_period_s, clock, patience_s)
         followers.push_async_callback(forecasts.close)
         advisor = Advisor(verifier)
-        autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), PDDeployments(connection)))
+        writer = ScaleWriter(connection, cache.ordered)
+        autoscaler = Autoscaler(advisor, Actuator(reader, writer, PDDeployments(connection)))
         publisher = Publisher(StatusWriter(connection), EventWriter(connection, COMPONENT, clock), self._metrics, clock)
         worker = Worker(
             advisor=advisor,

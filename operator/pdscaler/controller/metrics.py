@@ -97,9 +97,23 @@ class Metrics:
         self._writes = Counter(
             "pdscaler_scale_writes", "Writes of /scale, by pool and result.", ("pool", "result"), registry=self.registry
         )
+        self._conflict = Gauge(
+            "pdscaler_target_conflict",
+            "1 where nothing is written because somebody else scales a target, else 0.",
+            resource,
+            registry=self.registry,
+        )
+        self._flips = Counter(
+            "pdscaler_foreign_changes",
+            "Changes by somebody else of replicas that were ordered, by pool.",
+            ("pool",),
+            registry=self.registry,
+        )
         # A counter that first appears at 1 hides its first increase from rate(): the known reasons start at 0.
         for reason in NoDataReason:
             self._failures.labels(reason.value)
+        for pool in Pool:
+            self._flips.labels(pool.value)
 
     def record(self, outcome: Evaluation | Rejection, duration_s: float) -> None:
         """Count an evaluation and show its figures.
@@ -128,6 +142,9 @@ class Metrics:
         self._record_calibration(outcome)
         for write in outcome.writes:
             self._writes.labels(write.pool.value, write.result.value).inc()
+        for pool, changes in outcome.foreign_changes.items():
+            self._flips.labels(pool.value).inc(changes)
+        _show(self._conflict, tuple(outcome.key), float(outcome.conflict is not None))
         for pool, counts in decision.pools.items():
             for kind, value in zip(_KINDS, (outcome.current(pool), counts.recommended, counts.desired), strict=True):
                 _show(self._replicas, (*outcome.key, pool.value, kind), value)
@@ -165,6 +182,7 @@ class Metrics:
         for kind in _FORECASTS:
             _show(self._forecast, (*key, kind), None)
         _show(self._attainable, tuple(key), None)
+        _show(self._conflict, tuple(key), None)
 
     def exposition(self) -> bytes:
         """Return all samples in Prometheus' text format."""
