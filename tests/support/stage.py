@@ -4,6 +4,7 @@ The operator runs with the service account and the rights that the chart ships, 
 """
 
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,17 +99,23 @@ class Stage:
     run_dir: Path
     operators: list[Process] = field(default_factory=list)
     audit_mark: int = 0
+    health_url: str = ""
+    """Of the operator started last, like ``metrics_url``."""
+    metrics_url: str = ""
 
-    def start_operator(self, kubeconfig: Path | None = None, *, cluster_wide: bool = False) -> Process:
+    def start_operator(
+        self, kubeconfig: Path | None = None, *, cluster_wide: bool = False, prometheus_url: str | None = None
+    ) -> Process:
         """Start the operator as a process with the chart's rights; it looks after this namespace (or all)."""
-        health = free_port()
+        health, metrics = free_port(), free_port()
+        self.health_url, self.metrics_url = f"http://127.0.0.1:{health}/healthz", f"http://127.0.0.1:{metrics}/metrics"
         config = {
             "evaluationPeriod": "1s",
             "namespaces": [] if cluster_wide else [self.namespace],
             "kubeconfig": str(kubeconfig or self.kubeconfig),
-            "metricsAddress": f"127.0.0.1:{free_port()}",
+            "metricsAddress": f"127.0.0.1:{metrics}",
             "healthAddress": f"127.0.0.1:{health}",
-            "prometheus": {"endpoints": {"default": {"url": self.prometheus.url, "timeout": "2s"}}},
+            "prometheus": {"endpoints": {"default": {"url": prometheus_url or self.prometheus.url, "timeout": "2s"}}},
         }
         number = len(self.operators)
         path = self.run_dir / f"operator-{number}.yaml"
@@ -205,6 +212,19 @@ class Stage:
     def requests(self) -> list[AuditRequest]:
         """Return every request of the operator in this namespace since the stage was set."""
         return list(self.plane.audit_log.requests(user=ACCOUNT, namespace=self.namespace, since=self.audit_mark))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a sample of the operator's own metrics; 0 where there is none."""
+        inside = ",".join(f'{label}="{labels[label]}"' for label in sorted(labels))
+        series = f"{name}{{{inside}}} " if labels else f"{name} "
+        with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.removeprefix(series)) for line in lines if line.startswith(series)), 0.0)
+
+    def alive(self) -> bool:
+        """Whether the operator says that it is."""
+        with urllib.request.urlopen(self.health_url, timeout=10) as answer:
+            return bool(answer.status == 200)
 
     def never(self, what: str, probe: Callable[[], bool], seconds: float) -> None:
         """Watch for some seconds that something does not happen."""
