@@ -57,6 +57,8 @@ class ApiProxy:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._port = 0
+        self._watches: dict[int, web.Request] = {}
+        self._muted: set[int] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -68,6 +70,14 @@ class ApiProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def cut_watches(self) -> int:
+        """Break the connection of every watch in progress; return how many there were."""
+        return asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(30)
+
+    def mute_watches(self) -> int:
+        """Let every watch in progress fall silent for good, its connection open; return how many there are."""
+        return asyncio.run_coroutine_threadsafe(self._mute(), self._loop).result(30)
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that goes through the proxy, with the same user, and return its path."""
@@ -92,6 +102,17 @@ class ApiProxy:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self._port = self._runner.addresses[0][1]
+
+    async def _cut(self) -> int:
+        transports = [request.transport for request in self._watches.values()]
+        open_ = [transport for transport in transports if transport is not None]
+        for transport in open_:
+            transport.abort()
+        return len(open_)
+
+    async def _mute(self) -> int:
+        self._muted |= self._watches.keys()
+        return len(self._watches)
 
     async def _stop(self) -> None:
         assert self._runner is not None
@@ -127,10 +148,16 @@ class ApiProxy:
                 headers={key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP},
             )
             await response.prepare(request)
+            if request.query.get("watch") in {"true", "1"}:
+                self._watches[id(request)] = request
             try:
                 async for chunk in upstream.content.iter_any():
-                    await response.write(chunk)
+                    if id(request) not in self._muted:
+                        await response.write(chunk)
                 await response.write_eof()
             except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 pass  # the client ended its watch, or the test ended the proxy
+            finally:
+                self._watches.pop(id(request), None)
+                self._muted.discard(id(request))
             return response
