@@ -20,7 +20,7 @@ from localplane.prom import Prometheus
 from localplane.waiting import wait_for
 from support.engines import ScriptedEngines
 from support.manifests import documents, helm_template
-from support.plane import apply_in, deployment, replicas_of
+from support.plane import apply_in, deployment, replicas_of, wait_served
 
 SYSTEM = "pdscaler-system"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:pdscaler"
@@ -83,7 +83,7 @@ def apply_rights(plane: ControlPlane) -> Path:
     rendered = documents(helm_template(plane.tools, namespace=SYSTEM))
     rights = [document for document in rendered if document["kind"] in _RIGHTS]
     plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *rights)
-    plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+    wait_served(plane, "pddeployments.pdscaler.io")
     return plane.service_account_kubeconfig(SYSTEM, "pdscaler")
 
 

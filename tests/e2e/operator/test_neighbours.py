@@ -6,7 +6,7 @@ import pytest
 
 from localplane.plane import ControlPlane
 from localplane.waiting import wait_for
-from support.plane import apply_in
+from support.plane import apply_in, wait_served
 from support.stage import DECODE, NAME, PREFILL, Stage, resource
 
 
@@ -38,7 +38,7 @@ def scaled_objects(control_plane: ControlPlane) -> None:
             },
         }
     )
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+    wait_served(control_plane, "scaledobjects.keda.sh")
 
 
 def blocked_by(stage: Stage, owner: str) -> None:
