@@ -93,7 +93,7 @@ def test_impossible_objectives_and_specs_are_said_and_run_nothing_away(stage: St
     stage.start_operator()
     condition = stage.wait_condition("SLOAttainable", "False", "ServiceTimeExceedsSLO")
     assert "TTFT 5ms cannot be met" in condition["message"]
-    stage.wait_replicas(3, 4)
+    stage.wait_replicas(2, 4)
     settled = len(stage.writes())
     evaluations = stage.metric("pdscaler_evaluations_total", outcome="Planned")
     wait_for(
