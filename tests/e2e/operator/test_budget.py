@@ -7,7 +7,7 @@ from localplane.administrator import Administrator
 from localplane.waiting import wait_for
 from support.orders import Change, Orders
 from support.plane import apply_in, deployment, wait_ready
-from support.stage import DECODE, PREFILL, Stage
+from support.stage import DECODE, PREFILL, QUICK, Stage
 
 GPUS = 8
 BUDGET = 32
@@ -25,7 +25,6 @@ def test_a_rebalance_shrinks_waits_and_grows_and_a_stuck_termination_is_said(sta
         wait_ready(stage.plane, stage.namespace, name, replicas)
     # Long prompts, short answers: 78/30 prefill and 78/80 decode replicas.
     stage.engines.set_load(78.0, input_tokens=2000.0, output_tokens=25.0)
-    stage.wait_full_window()
     changes: list[Change] = []
     lock = threading.Lock()
 
@@ -36,7 +35,9 @@ def test_a_rebalance_shrinks_waits_and_grows_and_a_stuck_termination_is_said(sta
     with ExitStack() as stack:
         stack.enter_context(Orders(Administrator(stage.plane), stage.namespace, {PREFILL: GPUS, DECODE: GPUS}, seen))
         stage.start_operator()
-        stage.apply(constraints={"maxGPUs": BUDGET}, prefill={"gpusPerReplica": GPUS}, decode={"gpusPerReplica": GPUS})
+        stage.apply(
+            **QUICK, constraints={"maxGPUs": BUDGET}, prefill={"gpusPerReplica": GPUS}, decode={"gpusPerReplica": GPUS}
+        )
         stage.wait_condition("SLOAttainable", "True", "SLOAttainable")
         assert stage.replicas() == (3, 1)
 

@@ -18,7 +18,7 @@ from pdscaler.core.decision import PoolState
 from support.apiproxy import ApiProxy, Request
 from support.eventually import eventually
 from support.plane import apply_in, deployment
-from support.stage import DECODE, Stage
+from support.stage import DECODE, QUICK, Stage
 
 Fault = Callable[[Request], int | None]
 
@@ -46,7 +46,7 @@ def test_refusals_slowness_and_broken_watches_are_caught_up_with(stage: Stage, t
 
     with ApiProxy(stage.kubeconfig, hook) as proxy:
         operator = stage.start_operator(proxy.kubeconfig(tmp_path / "proxied.kubeconfig"))
-        stage.apply()
+        stage.apply(**QUICK)
         stage.wait_replicas(1, 4)
         for code, rate_rps, replicas in ((500, 130.0, (2, 7)), (429, 210.0, (3, 11))):
             asked: list[str] = []

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from localplane.waiting import wait_for
-from support.faulty_proxy import SECRET, Fault, FaultyProxy, cut, drip, elsewhere, faulty_proxy, hang, huge, status
-from support.stage import Stage
+from support.faulty_proxy import SECRET, Fault, FaultyProxy, cut, elsewhere, faulty_proxy, hang, huge, status
+from support.stage import QUICK, Stage
 
 # Neighbours differ in their reason, so that each is seen to arrive.
 FAULTS: list[tuple[Fault, str, str]] = [
@@ -14,9 +14,6 @@ FAULTS: list[tuple[Fault, str, str]] = [
     (cut, "PrometheusUnreachable", "cut the connection"),
     (status(200, {"status": "success", "data": {"resultType": "matrix", "result": []}}), "QueryFailed", "result type"),
     (hang, "PrometheusUnreachable", "within 1s"),
-    (status(403), "AuthFailed", "HTTP 403"),
-    (status(200, [SECRET]), "QueryFailed", "Prometheus's form"),
-    (drip, "PrometheusUnreachable", "within 1s"),
     (elsewhere("http://127.0.0.1:9/api/v1/query"), "QueryFailed", "is not followed"),
 ]
 
@@ -46,9 +43,8 @@ def test_every_fault_holds_both_pools_and_is_named(stage: Stage) -> None:
     stage.engines.set_load(70.0)
     with faulty_proxy(stage.prometheus.url) as proxy:
         stage.start_operator(prometheus_url=proxy.url)
-        stage.apply()
+        stage.apply(**QUICK)
         stage.wait_replicas(1, 4)
-        stage.wait_full_window()
         written = len(stage.writes())
         for number, (fault, reason, words) in enumerate(FAULTS):
             proxy.fault = fault
@@ -81,15 +77,15 @@ def test_blind_the_bounds_hold_and_the_fallback_comes_and_goes_as_a_whole(stage:
     stage.engines.set_load(70.0)
     with faulty_proxy(stage.prometheus.url) as proxy:
         stage.start_operator(prometheus_url=proxy.url)
-        stage.apply()
+        stage.apply(**QUICK)
         stage.wait_replicas(1, 4)
         proxy.fault = status(503)
         stage.wait_condition("FallbackActive", "True", "FallbackHold")
         assert stage.replicas() == (1, 4)
-        stage.apply(decode={"minReplicas": 6})
+        stage.apply(**QUICK, decode={"minReplicas": 6})
         stage.wait_replicas(1, 6)
         static = {"behavior": "Static", "replicas": {"prefill": 3, "decode": 8}}
-        stage.apply(decode={"minReplicas": 6}, fallback=static)
+        stage.apply(**QUICK, decode={"minReplicas": 6}, fallback=static)
         stage.wait_replicas(3, 8)
         both = stage.status()["decisions"][0]
         assert (both["prefill"]["to"], both["decode"]["to"]) == (3, 8)
@@ -110,7 +106,7 @@ def back(stage: Stage, proxy: FaultyProxy) -> None:
     stage.wait_condition("FallbackActive", "False", "MetricsDecide")
     stage.wait_replicas(1, 6)
     shrunk = next(step["time"] for step in reversed(stage.status()["decisions"]) if step["time"] >= since)
-    assert seconds(shrunk) - seconds(since) >= 9.0  # the window is 10 s, and times of decisions are whole seconds
+    assert seconds(shrunk) - seconds(since) >= 4.0  # the window is 5 s, and times of decisions are whole seconds
 
 
 def seconds(time: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from localplane.plane import ControlPlane
 from localplane.waiting import wait_for
 from support.plane import apply_in, wait_served
-from support.stage import DECODE, NAME, PREFILL, Stage, resource
+from support.stage import DECODE, NAME, PREFILL, QUICK, Stage, resource
 
 
 def autoscaler(api_version: str, kind: str, target: str, **spec: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_other_autoscalers_stop_both_pools_and_their_deletion_is_enough_to_go_on
     hpa = autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", PREFILL, maxReplicas=3)
     apply_in(stage.plane, stage.namespace, hpa)
     stage.start_operator()
-    stage.apply()
+    stage.apply(**QUICK)
     blocked_by(stage, f"HorizontalPodAutoscaler {stage.namespace}/neighbour also scales Deployment/{PREFILL} (prefill)")
     wait_for("a recommendation all the same", lambda: stage.status()["decode"].get("recommended") == 4)
     assert stage.writes() == []
@@ -80,7 +80,7 @@ def test_who_keeps_setting_the_replicas_back_is_left_alone_and_named(stage: Stag
     stage.apply_targets()
     stage.engines.set_load(70.0)
     operator = stage.start_operator()
-    stage.apply()
+    stage.apply(**QUICK)
     for _ in range(3):
         stage.wait_replicas(1, 4)
         stage.plane.kubectl("scale", "deployment", DECODE, "-n", stage.namespace, "--replicas=2")
@@ -105,8 +105,8 @@ def given_up(stage: Stage) -> bool:
 
 def test_of_two_pddeployments_on_one_target_the_older_scales_also_after_a_restart(stage: Stage) -> None:
     stage.apply_targets()
-    stage.apply()
-    younger = {**resource(), "metadata": {"name": "a-younger-one"}}
+    stage.apply(**QUICK)
+    younger = {**resource(**QUICK), "metadata": {"name": "a-younger-one"}}
     created = stage.get()["metadata"]["creationTimestamp"]
 
     def apply_younger() -> bool:

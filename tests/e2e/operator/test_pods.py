@@ -4,7 +4,7 @@ from typing import Any
 
 from localplane.waiting import wait_for
 from support.plane import READY_DELAY, apply_in, deployment, wait_ready
-from support.stage import DECODE, Stage
+from support.stage import DECODE, QUICK, Stage
 
 NO_IMAGE = "pod-image-pull-failed.stage.kwok.x-k8s.io"
 SURGE = {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
@@ -29,10 +29,13 @@ def test_a_quota_stops_growth_of_its_pool_only_and_not_its_shrinking(stage: Stag
     apply_in(stage.plane, stage.namespace, quota)
     stage.engines.set_load(70.0)
     stage.start_operator()
-    stage.apply()
+    stage.apply(**QUICK)
     stage.wait_replicas(1, 4)
-    condition = stage.wait_condition("CapacityPending", "True", "QuotaExceeded")
-    assert "decode: 1 of 4 replicas are not ready" in condition["message"]
+    stage.wait_condition("CapacityPending", "True", "QuotaExceeded")
+    wait_for(
+        "all that the quota allows",
+        lambda: "decode: 1 of 4 replicas are not ready" in stage.condition("CapacityPending")["message"],
+    )
     stage.engines.set_load(130.0)
     wait_for("a higher need", lambda: decode(stage).get("recommended") == 7)
     # Prefill grows for its own load and not for what decode lacks; decode gets no further order.
@@ -48,7 +51,7 @@ def test_stops_rollouts_and_failing_images_are_left_to_their_owners(stage: Stage
     decode_with(stage, 1)
     stage.engines.set_load(70.0)
     stage.start_operator()
-    stage.apply()
+    stage.apply(**QUICK)
     stage.wait_replicas(1, 4)
     wait_ready(stage.plane, stage.namespace, DECODE, 4)
 
@@ -89,7 +92,7 @@ def test_impossible_objectives_and_specs_are_said_and_run_nothing_away(stage: St
     stage.apply_targets()
     stage.engines.set_load(70.0)
     # The prefill of one request alone takes 10 ms.
-    stage.apply(slo={"ttft": {"target": "5ms"}})
+    stage.apply(**QUICK, slo={"ttft": {"target": "5ms"}})
     stage.start_operator()
     condition = stage.wait_condition("SLOAttainable", "False", "ServiceTimeExceedsSLO")
     assert "TTFT 5ms cannot be met" in condition["message"]
@@ -121,5 +124,5 @@ def test_impossible_objectives_and_specs_are_said_and_run_nothing_away(stage: St
 
     assert "NoSuchEngine" in wait_for("a condition", lambda: stalled("broken"))
     assert "spec.metrics.prometheus.url" in wait_for("a condition", lambda: stalled("elsewhere"))
-    stage.apply()
+    stage.apply(**QUICK)
     stage.wait_replicas(1, 4)

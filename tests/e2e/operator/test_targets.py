@@ -8,7 +8,7 @@ import pytest
 from localplane.waiting import wait_for
 from support.apiproxy import ApiProxy, Request
 from support.plane import replicas_of
-from support.stage import DECODE, NAME, PREFILL, Stage
+from support.stage import DECODE, NAME, PREFILL, QUICK, Stage
 
 
 def test_missing_target_is_reported_and_found_when_it_appears(stage: Stage) -> None:
@@ -57,7 +57,7 @@ def test_a_failed_second_write_is_partially_applied_until_both_agree(stage: Stag
 
     with ApiProxy(stage.kubeconfig, hook) as proxy:
         stage.start_operator(proxy.kubeconfig(tmp_path / "proxied.kubeconfig"))
-        stage.apply()
+        stage.apply(**QUICK)
         condition = stage.wait_condition("AbleToScale", "False", "PartiallyApplied")
         assert "decode" in condition["message"]
         assert stage.replicas() == (2, 1)
