@@ -3,6 +3,7 @@
 May import cluster modules only. One list and watch per kind (and namespace, where the operator is confined to some).
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from pdscaler.cluster.targets import TargetIdentity, TargetRef
 RivalKey: TypeAlias = tuple[str, str]
 """Namespace and name of an autoscaler."""
 
+LOOK_AGAIN_S = 45.0
+"""A kind that may never be installed is looked for this often, for all namespaces together, seconds."""
 _ABSENT_BACKOFF = Backoff(most_s=60.0)
-"""A kind that may never be installed is looked for once in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,23 @@ def _follow(
     clock: Callable[[], float],
     rng: random.Random,
 ) -> Followed:
+    absent_at_s = -math.inf
+
     async def locate(scope: str | None) -> str:
+        nonlocal absent_at_s
+        absent = ClusterError(NOT_FOUND, f"the cluster does not serve {kind.plural} of {kind.api_version}", 404)
+        if 0 <= clock() - absent_at_s < LOOK_AGAIN_S:
+            raise absent
         # Without the right to list, an API server forbids what it does not serve: discovery tells the two apart.
-        served = await connection.get(group_path(kind.api_version))
+        try:
+            served = await connection.get(group_path(kind.api_version))
+        except ClusterError as error:
+            if error.reason != NOT_FOUND:
+                raise
+            served = {}
         if not any(entry.get("name") == kind.plural for entry in served.get("resources") or ()):
-            raise ClusterError(NOT_FOUND, f"the cluster does not serve {kind.plural} of {kind.api_version}", 404)
+            absent_at_s = clock()
+            raise absent
         return collection_path(kind.api_version, kind.plural, scope)
 
     store = RivalStore(kind)

@@ -1,7 +1,8 @@
 """Which autoscaler scales which target, and what is said where that cannot be known."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,20 +67,23 @@ def test_one_without_a_target_scales_nothing_and_breaks_nothing() -> None:
 
 
 @asynccontextmanager
-async def cache_of(tmp_path: Path, answers: dict[str, web.Response | dict[str, Any]]) -> AsyncIterator[ClusterCache]:
+async def cache_of(
+    tmp_path: Path, answers: dict[str, dict[str, Any]], namespaces: Sequence[str] = (), asked: list[str] | None = None
+) -> AsyncIterator[ClusterCache]:
     async def answer(request: web.Request) -> web.StreamResponse:
+        if asked is not None:
+            asked.append(request.path)
         if request.query.get("watch"):
             response = web.StreamResponse()
             await response.prepare(request)
             return response
         found = answers.get(request.path, {"metadata": {"resourceVersion": "1"}, "items": []})
-        if isinstance(found, dict) and found.get("kind") == "Status":
+        if found.get("kind") == "Status":
             return web.json_response(found, status=found["code"])
-        assert isinstance(found, dict)
         return web.json_response(found)
 
     async with fake_api_server(answer) as server, await connect(str(server.kubeconfig(tmp_path))) as api:
-        cache = ClusterCache(api, rng=random.Random(1))
+        cache = ClusterCache(api, namespaces, rng=random.Random(1))
         await cache.start()
         yield cache
         await cache.stop()
@@ -97,6 +101,20 @@ async def test_a_kind_that_is_not_installed_is_no_reason_to_worry(tmp_path: Path
     async with cache_of(tmp_path, answers) as cache:
         assert cache.unwatched(DECODE) == ""
         assert cache.rival(DECODE) == ""
+
+
+async def test_a_kind_that_is_not_installed_is_looked_for_once_for_all_namespaces(tmp_path: Path) -> None:
+    asked: list[str] = []
+    answers: dict[str, Any] = {
+        "/apis/autoscaling/v2": HPA_API,
+        "/apis/keda.sh/v1alpha1": status(404, "NotFound", "404 page not found"),
+    }
+    places = [f"place-{number}" for number in range(20)]
+    async with cache_of(tmp_path, answers, places, asked) as cache:
+        assert all(cache.unwatched(TargetRef(place, "apps/v1", "Deployment", "x")) == "" for place in places)
+        await asyncio.sleep(1.5)  # every namespace has tried again: the first pause is 0.5 s at most
+    # Those that ask at the same moment ask each for itself, and nobody a second time.
+    assert asked.count("/apis/keda.sh/v1alpha1") <= len(places)
 
 
 async def test_a_kind_that_may_not_be_read_is_named_and_nothing_else_breaks(tmp_path: Path) -> None:
