@@ -26,7 +26,7 @@ from pdscaler.units import parse_duration
 from soak.faults import FAULTS, Fault, Holds, choose
 from soak.judge import Judge
 from soak.world import GPUS, NAMESPACE, World, sleep_until
-from support.orders import Orders
+from support.replica_changes import Orders
 from support.stage import DECODE, NAME, PREFILL
 
 LOADS_RPS = (30.0, 50.0, 70.0, 130.0, 170.0, 210.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from soak.faults import Fault, Holds
 from soak.world import BOUNDS, MAX_GPUS
-from support.orders import Change
+from support.replica_changes import Change
 
 OPERATOR = "pdscaler"
 """Field manager of what the operator writes."""

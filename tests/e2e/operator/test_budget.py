@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 from localplane.administrator import Administrator
 from localplane.waiting import wait_for
-from support.orders import Change, Orders
 from support.plane import apply_in, deployment, wait_ready
+from support.replica_changes import Change, Orders
 from support.stage import DECODE, PREFILL, QUICK, Stage
 
 GPUS = 8
