@@ -29,7 +29,8 @@ tools: $(STAMP) ## Compile the local control plane and Prometheus (once, into a 
 demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prometheus, emulated engines, the operator
 	@PYTHONPATH=deploy/local $(BIN)/python -m localplane demo --cluster "$(CLUSTER)" \
 		$(if $(TRACE),--trace "$(TRACE)") $(if $(PROFILE),--profile "$(PROFILE)") \
-		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)")
+		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)") \
+		$(if $(FORECAST),--forecast "$(FORECAST)")
 
 test: $(STAMP) tools ## Run every test, on real parts
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"

@@ -30,6 +30,7 @@ def forecast_settings(draw: st.DrawFn) -> ForecastSettings:
     return ForecastSettings(
         horizon_s=draw(st.sampled_from([15.0, 50.0, 135.0, 615.0])),
         quantile=draw(st.sampled_from([0.5, 0.9, 0.98, 0.999])),
+        overflow=draw(st.sampled_from([None, 1e-6, 0.015, 0.3])),
         method=draw(methods),
         window_s=draw(st.sampled_from([900.0, 21_600.0])),
     )
@@ -79,6 +80,15 @@ def _check(answer: Forecast) -> None:
         if lengths is not None:
             assert 0 < lengths.mean_tokens < math.inf
             assert 0 <= lengths.scv < math.inf
+
+
+@settings(max_examples=40)
+@given(forecast_settings(), histories())
+def test_less_overflow_is_never_less_load(asked: ForecastSettings, history: History) -> None:
+    answers = [forecast(start(replace(asked, overflow=share), history)) for share in (0.3, 0.05, 0.015, 1e-6)]
+    rates = [answer.rate_rps or 0.0 for answer in answers if not answer.fallback]
+    assert all(more >= less * (1 - 1e-9) for less, more in pairwise(rates))
+    assert all(0 < answer.quantile < 1 for answer in answers)
 
 
 @settings(max_examples=40)

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -50,6 +51,7 @@ class ScriptedEngines:
         """Roles (``prefill``, ``decode``) whose pods expose nothing."""
         self._lock = threading.Lock()
         self._counted_at = time.monotonic()
+        self._course: Callable[[float], float] | None = None
         self._front = 0.0
         self._done: dict[str, float] = defaultdict(float)
         self._sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -82,9 +84,16 @@ class ScriptedEngines:
         """Let another load arrive from now on."""
         with self._lock:
             self._count()
+            self._course = None
             self.rate_rps = rate_rps
             self.input_tokens = self.input_tokens if input_tokens is None else input_tokens
             self.output_tokens = self.output_tokens if output_tokens is None else output_tokens
+
+    def follow_course(self, rate_at: Callable[[float], float]) -> None:
+        """Let the load follow a function of the time (seconds since the epoch) from now on."""
+        with self._lock:
+            self._count()
+            self._course = rate_at
 
     def respond(self, path: str) -> str | None:
         """Return the body for a path; None where there is nothing."""
@@ -115,7 +124,10 @@ class ScriptedEngines:
     def _count(self) -> None:
         """Add what has arrived since the last call; called with the lock held."""
         now = time.monotonic()
-        arrived, self._counted_at = self.rate_rps * (now - self._counted_at), now
+        passed_s, self._counted_at = now - self._counted_at, now
+        if self._course is not None:
+            self.rate_rps = self._course(time.time() - passed_s / 2)
+        arrived = self.rate_rps * passed_s
         self._add("front", arrived)
         for role in ("prefill", "decode"):
             names = [name for name, its in self._pods.items() if its == role]

@@ -69,6 +69,7 @@ def up(nodes: int, sd_url: str) -> None:
 @click.option("--profile", type=click.Path(path_type=Path), help="Measured profile to play the trace on.")
 @click.option("--duration", help="How much of the trace, such as 4m (the default).")
 @click.option("--rate-scale", type=float, help="Multiply the rate of the trace.")
+@click.option("--forecast", help="The method that looks ahead in the phases [Auto]; LastValue: nothing does.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for what it leaves [build/demo].")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the load.")
 def demo(*, cluster: str, out: Path | None, seed: int, **played: Any) -> None:

@@ -5,27 +5,27 @@ A real control plane and Prometheus, emulated engines under load, the operator w
 engines' own request records.
 """
 
-import csv
 import itertools
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
+from localplane.demo_ahead import judge_foreseen, nominal_plan
+from localplane.demo_files import read_records, summary, write_timeline
 from localplane.demo_judge import exactly, judge_phase, write_problems
 from localplane.demo_plot import draw
 from localplane.demo_scenario import scenario_of_phases, scenario_of_trace
 from localplane.demo_show import Frame, Screen, summary_lines
 from localplane.demo_slices import plans_over_time, slices_of_trace
 from localplane.demo_stack import REPOSITORY, DemoStack
-from localplane.demo_types import Observation, PhasePlan, PhaseResult, Run, Scenario, Served
+from localplane.demo_types import Observation, PhasePlan, Run, Scenario
 from localplane.demo_writes import count_writes
 from localplane.errors import LocalPlaneError
 from localplane.kind import KindCluster, context_name
@@ -34,14 +34,19 @@ from localplane.processes import terminate_as_interrupt
 from localplane.progress import Console, format_elapsed
 from localplane.tools import ensure_tools
 from localplane.toolset import TOOLS, Tools
+from pdscaler.api.spec import ForecastMethod
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.units import parse_duration
 
 OUT = REPOSITORY / "build" / "demo"
 """Where the demo leaves what it saw."""
+FORECAST = "Auto"
+"""The method that looks ahead where nobody says otherwise."""
 _LOOK_EVERY_S = 1.0
 _NODES, _GPUS = 4, 8
 _DRAIN_S = 30.0
+_LATE_S = 2.0
+"""A day that begins so much later than those before is worth a line: the forecast goes by the time of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,15 @@ class Played:
         A recorded trace and a measured profile; both or none.
     duration, rate_scale
         How much of the trace (``4m`` by default), and how many times its rate.
+    forecast
+        The method that looks ahead in the phases, of ``spec.forecast.method``; LastValue: nothing does.
     """
 
     trace: Path | None = None
     profile: Path | None = None
     duration: str | None = None
     rate_scale: float | None = None
+    forecast: str | None = None
 
 
 def run_demo(cluster: str, played: Played, *, seed: int = 0, out: Path = OUT) -> int:
@@ -89,8 +97,9 @@ def run_demo(cluster: str, played: Played, *, seed: int = 0, out: Path = OUT) ->
         where = stack.enter_context(_cluster(context, run_dir, tools))
         try:
             parts = stack.enter_context(DemoStack(where, scenario, records, seed))
-            observations = _watch(parts, scenario, progress)
-            run = Run(observations, read_records(records), *count_writes(parts))
+            observations, late_s = _watch(parts, scenario, played.forecast or FORECAST, progress)
+            said = (parts.resource().get("status") or {}).get("forecast", {}).get("reason", "")
+            run = Run(observations, read_records(records), *count_writes(parts), late_s, said)
             for name, args in (("get", ("get", "pdd", "-o", "wide")), ("describe", ("describe", "pdd"))):
                 said = where.kubectl(*args, "-n", scenario.namespace).stdout
                 (out / f"kubectl-{name}-pdd.txt").write_text(said, encoding="utf-8")
@@ -104,6 +113,10 @@ def _scenario(played: Played, out: Path) -> Scenario:
         raise LocalPlaneError("TRACE and PROFILE go together: make demo TRACE=trace.csv PROFILE=profile.json")
     if played.trace is None and (played.duration is not None or played.rate_scale is not None):
         raise LocalPlaneError("DURATION and RATE_SCALE go with TRACE and PROFILE")
+    if played.trace is not None and played.forecast is not None:
+        raise LocalPlaneError("FORECAST goes with the phases, not with TRACE: a trace has no days before it")
+    if played.forecast is not None and played.forecast not in set(ForecastMethod):
+        raise LocalPlaneError(f'FORECAST="{played.forecast}" is none of {", ".join(ForecastMethod)}')
     for file in ("requests.csv", "summary.json", "timeline.csv", "demo.png", "pddeployment.yaml", "targets.yaml"):
         (out / file).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -113,47 +126,13 @@ def _scenario(played: Played, out: Path) -> Scenario:
     return scenario_of_trace(played.trace, played.profile, length_s, played.rate_scale or 1.0, out)
 
 
-def read_records(path: Path) -> list[Served]:
-    """Read the emulator's records, in order of arrival."""
-    with path.open(newline="", encoding="utf-8") as file:
-        served = [
-            Served(
-                arrival_s=float(row["arrival_s"]),
-                input_tokens=float(row["input_tokens"]),
-                output_tokens=float(row["output_tokens"]),
-                ttft_s=float(row["ttft_s"]),
-                tpot_s=float(row["tpot_s"]) if row["tpot_s"] else None,
-                e2e_s=float(row["e2e_s"]),
-                met_ttft=row["met_ttft"] == "1",
-                met_tpot=row["met_tpot"] == "1",
-            )
-            for row in csv.DictReader(file)
-        ]
-    return sorted(served, key=lambda request: request.arrival_s)
-
-
-def summary(results: Sequence[PhaseResult], writes: int, seconds: float, *, ok: bool) -> dict[str, Any]:
-    """Return the document of ``summary.json``."""
-    phases = [
-        {
-            "name": result.plan.name,
-            "arrival_rate_rps": round(result.plan.arrival_rate_rps, 3),
-            "input_tokens": round(result.plan.input_tokens, 1),
-            "output_tokens": round(result.plan.output_tokens, 1),
-            "planned": asdict(result.plan.planned),
-            "observed": asdict(result.observed),
-            "attainment": None
-            if result.attainment is None
-            else {name: round(share, 4) for name, share in asdict(result.attainment).items()},
-            "settled_s": None if result.settled_s is None else round(result.settled_s, 1),
-        }
-        for result in results
-    ]
-    return {"ok": ok, "phases": phases, "writes": writes, "seconds": round(seconds, 1)}
-
-
-def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Observation]:
+def _watch(
+    parts: DemoStack, scenario: Scenario, method: str, progress: Console
+) -> tuple[list[Observation], float | None]:
+    """Watch the run to its end; return the looks, and how late the load began."""
     observations: list[Observation] = []
+    late_s: float | None = None
+    ahead_s = scenario.looks_ahead_from_s if method != ForecastMethod.LAST_VALUE else None
     surroundings = f"API server {parts.server_version()}, Prometheus {_prometheus_version(parts)}, "
     surroundings += f"{_NODES} nodes × {_GPUS} GPUs"
     progress.line(f"{surroundings}\nkubectl apply -f {_shown(scenario.targets)}")
@@ -166,6 +145,8 @@ def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Obse
             frame = _look(parts, scenario, applied=applied)
             if frame.stats["started"]:
                 observations.append(frame.seen)
+                if late_s is None and parts.dawn_s is not None:
+                    late_s = time.time() - frame.seen.at_s - parts.dawn_s
             if not applied:
                 progress.tick("the first engines load their model and come under load", float(tick))
                 if parts.serving():
@@ -174,10 +155,13 @@ def _watch(parts: DemoStack, scenario: Scenario, progress: Console) -> list[Obse
                     applied = True
             else:
                 screen.show(frame, time.time())
+                if ahead_s is not None and frame.seen.at_s >= ahead_s:
+                    screen.say(parts.look_ahead(method))
+                    ahead_s = None
             if frame.stats["finished"]:
                 over_s = over_s or time.monotonic()
                 if frame.stats["in_flight"] == 0 or time.monotonic() - over_s > _DRAIN_S:
-                    return observations
+                    return observations, late_s
     raise AssertionError("unreachable")
 
 
@@ -199,6 +183,7 @@ def _look(parts: DemoStack, scenario: Scenario, *, applied: bool) -> Frame:
         arrival_rate_rps=recent["arrival_rate_rps"],
         ttft_s=recent["ttft_s"]["statistic"],
         tpot_s=recent["tpot_s"]["statistic"],
+        forecast_rps=parts.forecast_rps() if applied else None,
     )
     return Frame(document, stats, seen)
 
@@ -207,8 +192,13 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     slo = scenario.spec.sizing.slo
     if scenario.phases:
         plans: tuple[PhasePlan, ...] = scenario.phases
-        planned = [(at_s, plan.planned) for plan in plans for at_s in (plan.begin_s, plan.end_s)]
-        results = [judge_phase(plan, run.observations, run.served, slo, exactly) for plan in plans]
+        planned = nominal_plan(plans)
+        results = [
+            judge_foreseen(plan, run.observations, run.served, slo)
+            if plan.foreseen
+            else judge_phase(plan, run.observations, run.served, slo, exactly)
+            for plan in plans
+        ]
     else:
         plans, results = slices_of_trace(scenario, run)
         planned = plans_over_time(scenario, run)
@@ -217,7 +207,7 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     writes = run.writes.prefill + run.writes.decode
     document = summary(results, writes, seconds, ok=ok)
     (out / "summary.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    _write_timeline(out / "timeline.csv", run.observations)
+    write_timeline(out / "timeline.csv", run.observations)
     draw(
         out / "demo.png",
         f"pdscaler demo: {scenario.title}",
@@ -235,6 +225,10 @@ def _conclude(scenario: Scenario, run: Run, seconds: float, out: Path) -> int:
     for problem in problems:
         click.echo(f"  ! {problem}")
     counts = f"prefill {run.writes.prefill}, decode {run.writes.decode}"
+    if run.forecast:
+        click.echo(f"  The last forecast: {run.forecast}.")
+    if run.late_s is not None and abs(run.late_s) > _LATE_S:
+        click.echo(f"  The load began {run.late_s:.1f} s later than on the days before: the forecast is early by that.")
     click.echo(f"  {len(run.served)} requests served; scale writes by the operator: {counts} ({run.writes_source}).")
     click.echo("")
     click.echo((out / "kubectl-get-pdd.txt").read_text(encoding="utf-8").rstrip())
@@ -253,6 +247,7 @@ def _next_steps(scenario: Scenario) -> list[str]:
     return [
         f".venv/bin/pdscaler plan -f {resource} --arrival-rate 120 --input-tokens 900 --output-tokens 110",
         f".venv/bin/pdscaler emulate -f {resource} --static 2P1D --phases {phases}   # the same day, nobody scales",
+        "make demo FORECAST=LastValue   # the same day without foresight: the morning is met late",
         "make demo TRACE=trace.csv PROFILE=profile.json RATE_SCALE=20   # a recorded trace on a measured engine",
     ]
 
@@ -271,16 +266,6 @@ def _run_folder() -> "tempfile.TemporaryDirectory[str]":
 def _prometheus_version(parts: DemoStack) -> str:
     version = TOOLS["prometheus"].version_of(parts.cluster.tools["prometheus"]) or "of an unknown version"
     return ".".join(version.split(".")[:2])
-
-
-def _write_timeline(path: Path, observations: Sequence[Observation]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        pools = [f"{pool.value}_{what}" for what in ("ordered", "ready", "recommended") for pool in Pool]
-        rows.writerow(["time_s", *pools, "arrival_rate_rps", "ttft_s", "tpot_s"])
-        for look in observations:
-            counts = [values[pool] for values in (look.ordered, look.ready, look.recommended) for pool in Pool]
-            rows.writerow([f"{look.at_s:.1f}", *counts, look.arrival_rate_rps, look.ttft_s, look.tpot_s])
 
 
 def _ticks(every_s: float) -> Iterator[int]:

@@ -13,8 +13,10 @@ from pdscaler.units import format_duration
 
 _INK, _MUTED, _GRID = "#1f2933", "#6b7785", "#e3e7ec"
 _COLOURS = {Pool.PREFILL: "#2563a8", Pool.DECODE: "#b4552d"}
-_LOAD, _MISSED = "#3f7d58", "#c62f3b"
+_LOAD, _MISSED, _FORECAST = "#3f7d58", "#c62f3b", "#7a4fa3"
 _SHADES = ("#f5f7fa", "#e9eef4")
+_WIDE = 0.13
+"""Share of the whole that a phase must last for its lengths to have room."""
 
 
 def draw(
@@ -45,7 +47,7 @@ def draw(
             5, 1, figsize=(11, 11), sharex=True, gridspec_kw={"height_ratios": [1, 1.15, 1.15, 1.1, 1.1]}
         )
         _phases(axes, phases)
-        _load(axes[0], phases, served)
+        _load(axes[0], phases, served, observations)
         _replicas(axes[1], Pool.PREFILL, planned, observations)
         _replicas(axes[2], Pool.DECODE, planned, observations)
         _latency(axes[3], "TTFT", [(r.arrival_s, r.ttft_s) for r in served], slo.ttft, log=True)
@@ -68,22 +70,30 @@ def _phases(axes: Any, phases: Sequence[PhasePlan]) -> None:
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
         axis.tick_params(color=_MUTED, labelcolor=_MUTED)
+    whole_s = phases[-1].end_s - phases[0].begin_s
     for phase in phases:
-        text = f"{phase.name}\n{phase.input_tokens:.0f} in + {phase.output_tokens:.0f} out"
+        wide = phase.end_s - phase.begin_s >= _WIDE * whole_s
+        text = f"{phase.name}\n" + (f"{phase.input_tokens:.0f} in + {phase.output_tokens:.0f} out" if wide else "")
         middle = (phase.begin_s + phase.end_s) / 2
         axes[0].annotate(text, (middle, 1.04), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
 
 
-def _load(axis: Any, phases: Sequence[PhasePlan], served: Sequence[Served]) -> None:
+def _load(
+    axis: Any, phases: Sequence[PhasePlan], served: Sequence[Served], observations: Sequence[Observation]
+) -> None:
     end_s = phases[-1].end_s
     counts, edges = np.histogram([request.arrival_s for request in served], bins=np.arange(0.0, end_s + 1.0, 1.0))
     axis.step(edges[:-1], counts, where="post", color=_LOAD, lw=0.9, alpha=0.75, label="arrived")
     times = [edge for phase in phases for edge in (phase.begin_s, phase.end_s)]
-    rates = [phase.arrival_rate_rps for phase in phases for _ in range(2)]
-    axis.plot(times, rates, color=_INK, lw=1.4, ls=(0, (4, 2)), label="mean of the phase")
+    ends = [(phase.arrival_rate_rps, phase.arrival_rate_end_rps) for phase in phases]
+    rates = [rate for begin, end in ends for rate in (begin, begin if end is None else end)]
+    axis.plot(times, rates, color=_INK, lw=1.4, ls=(0, (4, 2)), label="mean")
+    expected = [(look.at_s, look.forecast_rps) for look in observations if look.forecast_rps is not None]
+    if expected:
+        axis.step(*zip(*expected, strict=True), where="post", color=_FORECAST, lw=1.8, label="forecast")
     axis.set_ylabel("load\nrequests/s")
-    axis.set_ylim(0, max(*counts, *rates) * 1.25)
-    axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
+    axis.set_ylim(0, max(*counts, *rates, *(rate for _, rate in expected)) * 1.25)
+    axis.legend(loc="upper left", fontsize=8, frameon=False, ncols=3)
 
 
 def _replicas(

@@ -1,5 +1,6 @@
 """What the demo plays: its own phases, or a recorded trace on a measured profile. Imports PyYAML and the operator."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from localplane.demo_ahead import planned_for, steps_of
 from localplane.demo_stack import REPOSITORY
 from localplane.demo_types import PhasePlan, Scenario
 from localplane.errors import LocalPlaneError
@@ -15,7 +17,6 @@ from pdscaler.api.convert import to_scaling_spec
 from pdscaler.api.parse import load_pddeployment
 from pdscaler.core.curves import decode_surface, prefill_curve
 from pdscaler.core.pools import PerPool
-from pdscaler.core.sizing import size
 from pdscaler.core.spec import ScalingSpec
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.profiler.measured import load_measured_profile
@@ -29,6 +30,9 @@ TRACE_WINDOW_S = 20.0
 DECODE_DERATE = 0.9
 """The paper's model over-predicts decode by a tenth (3P4D measured against planned): real lengths need that room."""
 
+FORESEEN_FROM = "dawn"
+"""The phase at whose begin the PDDeployment is told to look ahead: it and those after it must be met ahead."""
+
 _TTFT_PASSES = 5.0
 _TPOT_ROOM = 1.5
 
@@ -38,7 +42,7 @@ def scenario_of_phases() -> Scenario:
     path = SAMPLES / "phases.yaml"
     phases = read_phases(path)
     return _scenario(
-        "a day in three minutes",
+        "a day in three and a half minutes",
         SAMPLES / "pddeployment.yaml",
         SAMPLES / "targets.yaml",
         load=("--phases", str(path)),
@@ -108,14 +112,16 @@ def _scenario(
         namespace=loaded.metadata.namespace or "default",
         name=loaded.metadata.name,
         target_names=PerPool(loaded.spec.prefill.scale_target_ref.name, loaded.spec.decode.scale_target_ref.name),
+        day=phases,
+        model=loaded.spec.model,
     )
 
 
 def plan_phases(spec: ScalingSpec, phases: tuple[Phase, ...]) -> tuple[PhasePlan, ...]:
     """Ask the model what each phase's nominal load needs."""
-    plans, begin_s = [], 0.0
-    for phase in phases:
-        answer = size(spec.sizing, WorkloadStats(phase.arrival_rate_rps, phase.isl, phase.osl, phase.arrival_scv))
+    plans, begin_s, foreseen = [], 0.0, False
+    for phase, after in itertools.zip_longest(phases, phases[1:]):
+        foreseen = foreseen or phase.name == FORESEEN_FROM
         plans.append(
             PhasePlan(
                 name=phase.name,
@@ -124,7 +130,11 @@ def plan_phases(spec: ScalingSpec, phases: tuple[Phase, ...]) -> tuple[PhasePlan
                 arrival_rate_rps=phase.arrival_rate_rps,
                 input_tokens=phase.isl.mean_tokens,
                 output_tokens=phase.osl.mean_tokens,
-                planned=answer.pools.map(lambda pool: pool.replicas),
+                planned=planned_for(spec.sizing, phase, phase.duration_s),
+                arrival_rate_end_rps=phase.arrival_rate_end_rps,
+                steps=() if phase.arrival_rate_end_rps is None else steps_of(spec.sizing, phase, begin_s),
+                foreseen=foreseen,
+                ahead=None if after is None else planned_for(spec.sizing, after, after.duration_s),
             )
         )
         begin_s += phase.duration_s

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from localplane.demo_ahead import step_text
 from localplane.demo_judge import label
 from localplane.demo_types import Observation, PhasePlan, PhaseResult, Scenario
 from pdscaler.api.status import ObservedStatus, PDDeploymentStatus, PoolStatus, WorkloadStatus
@@ -100,6 +101,10 @@ class Screen:
             self._line_at_s = frame.seen.at_s
             self._console.print(plain_line(frame, self._scenario), soft_wrap=True, markup=False)
 
+    def say(self, line: str) -> None:
+        """Write a line of its own; on a terminal above the table."""
+        self._console.print(line, soft_wrap=True, markup=False)
+
     def _say_once(self, key: str, line: str) -> None:
         if key not in self._said:
             self._said[key] = None
@@ -113,7 +118,7 @@ class Screen:
         return Group(
             Text(self.header(frame), style="bold", no_wrap=True, overflow="ellipsis"),
             Text(f"  {self._surroundings}; TTFT, TPOT and SLO met: the last 15 s of requests", style="dim"),
-            Text(),
+            Text(f"  {_expected(frame.seen)}"),
             render([view], now_s, attainments={view.key: attainment}),
         )
 
@@ -169,7 +174,8 @@ def plain_line(frame: Frame, scenario: Scenario) -> str:
         f"{name} {_against(recent[f'{name.lower()}_s']['statistic'], target):<13}"
         for name, target in (("TTFT", slo.ttft), ("TPOT", slo.tpot))
     )
-    return f"{_clock(seen.at_s)}  {rate:>7}  {pools}  {latencies} SLO met {met}"
+    ahead = "" if seen.forecast_rps is None else f"  forecast {format_number(seen.forecast_rps)}/s"
+    return f"{_clock(seen.at_s)}  {rate:>7}  {pools}  {latencies} SLO met {met}{ahead}"
 
 
 def summary_lines(scenario: Scenario, results: Sequence[PhaseResult]) -> list[str]:
@@ -196,11 +202,26 @@ def summary_lines(scenario: Scenario, results: Sequence[PhaseResult]) -> list[st
     ]
     notes = [f"  ! {result.plan.name}: {problem}" for result in results for problem in result.problems]
     notes += [f"  {result.plan.name}: {'; '.join(result.notes)}" for result in results if result.notes]
+    for result in results:
+        said = " ".join(result.problems)
+        notes += [f"  {result.plan.name}: {text}" for step in result.steps if (text := step_text(step)) not in said]
     if results:
         notes.append(
             "  Latencies and SLO met: the requests that arrived after the phase had settled, from their records."
         )
+    if any(result.plan.foreseen for result in results):
+        names = ", ".join(result.plan.name for result in results if result.plan.foreseen)
+        notes.append(
+            f"  {names}: every request of the phase; a forecast is above what comes, so a replica may be spare."
+        )
     return lines + notes
+
+
+def _expected(seen: Observation) -> str:
+    if seen.forecast_rps is None:
+        return "sized for the load seen now"
+    now = UNKNOWN if seen.arrival_rate_rps is None else f"{format_number(seen.arrival_rate_rps)}"
+    return f"sized for the forecast, {format_number(seen.forecast_rps)} requests/s, now {now}"
 
 
 def _plain_pool(pool: Pool, seen: Observation) -> str:
@@ -211,7 +232,8 @@ def _plain_pool(pool: Pool, seen: Observation) -> str:
 def load_of(plan: PhasePlan) -> str:
     """Write a phase's load: ``87/s × (900 in + 110 out)``."""
     lengths = f"({plan.input_tokens:.0f} in + {plan.output_tokens:.0f} out)"
-    return f"{format_number(plan.arrival_rate_rps)}/s × {lengths}"
+    end = "" if plan.arrival_rate_end_rps is None else f" to {format_number(plan.arrival_rate_end_rps)}"
+    return f"{format_number(plan.arrival_rate_rps)}{end}/s × {lengths}"
 
 
 def _clock(seconds: float) -> str:

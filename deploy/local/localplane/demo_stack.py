@@ -5,22 +5,27 @@ rights that ``deploy/base`` ships, and no others.
 """
 
 import json
+import re
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import yaml
 
 from localplane.cluster import Cluster
+from localplane.demo_history import days_before, write_past
 from localplane.demo_types import Scenario
 from localplane.errors import LocalPlaneError
 from localplane.ports import free_ports
 from localplane.processes import Process
 from localplane.prom import Prometheus
 from localplane.waiting import wait_for
+from pdscaler.simulator.http import FRONT_DOOR_JOB
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BASE = REPOSITORY / "deploy" / "base"
@@ -29,6 +34,12 @@ OPERATOR_ACCOUNT = "pdscaler"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_ACCOUNT}"
 PERIOD_S = 2.0
 """The operator's evaluation period in the demo, seconds."""
+
+_START_S = 5.0
+"""How long Prometheus takes to start with the days before, at most, seconds: only then the pods are created."""
+_READY_S = 5.0
+"""How long the first pods take to be ready, seconds: then the load begins."""
+_FORECAST = re.compile(r'^pdscaler_forecast_requests_per_second\{[^}]*kind="quantile"[^}]*\} (\S+)$', re.MULTILINE)
 
 RIGHTS = frozenset(
     {
@@ -73,6 +84,8 @@ class DemoStack:
         )
         self.emulator: Process | None = None
         self.operator: Process | None = None
+        self.dawn_s: float | None = None
+        """When the day begins, as the days before did, seconds since the epoch; None where there are none."""
 
     @property
     def emulator_url(self) -> str:
@@ -103,13 +116,24 @@ class DemoStack:
             f"--port={self._proxy_port}",
         ]
         self.cluster.processes.start("kubectl-proxy", proxy)
-        self.prometheus.start()
         self._start_operator()
         self._start_emulator()
+        if self.scenario.day:
+            self._write_days_before()
+        self.prometheus.start()
 
     def create_targets(self) -> None:
-        """Create the two Deployments: the load begins when both pools have a ready replica."""
+        """Create the two Deployments: the load begins when both pools have a ready replica, at the time of day."""
+        if self.dawn_s is not None:
+            time.sleep(max(0.0, self.dawn_s - _READY_S - time.time()))
         self.cluster.kubectl("apply", "-f", self.scenario.targets)
+
+    def look_ahead(self, method: str) -> str:
+        """Ask for a forecast with kubectl, and return the command as a user would type it."""
+        name, namespace = self.scenario.name, self.scenario.namespace
+        patch = json.dumps({"spec": {"forecast": {"method": method}}})
+        self.cluster.kubectl("patch", "pdd", name, "-n", namespace, "--type", "merge", "-p", patch)
+        return f"kubectl patch pdd {name} -n {namespace} --type merge -p '{patch}'"
 
     def serving(self) -> bool:
         """Whether Prometheus knows how fast both engines answer: the moment to hand them to the operator."""
@@ -143,6 +167,11 @@ class DemoStack:
         with _DIRECT.open(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
+    def forecast_rps(self) -> float | None:
+        """Return the load that the operator expects, by its own metrics; None where it does not forecast."""
+        found = _FORECAST.search(self.operator_metrics())
+        return None if found is None else float(found.group(1))
+
     def server_version(self) -> str:
         """Return the API server's version, such as ``1.36``."""
         document = self._ask("/version")
@@ -150,6 +179,15 @@ class DemoStack:
 
     def _ask(self, path: str) -> dict[str, Any]:
         return _read(f"http://127.0.0.1:{self._proxy_port}{path}")
+
+    def _write_days_before(self) -> None:
+        """Give Prometheus a past, in which each day began as long before this one as a day lasts."""
+        self.dawn_s = time.time() + _START_S + _READY_S
+        past = days_before(self.scenario.day, np.random.default_rng([self._seed, 1]))
+        model = self.scenario.model
+        labels = {"namespace": self.scenario.namespace, "job": FRONT_DOOR_JOB, "instance": "the days before"}
+        labels |= {"model_name": model, "target_model_name": model}
+        write_past(past, self.dawn_s, labels, self.cluster.tools["promtool"], self.prometheus.data)
 
     def _refuse_what_is_there(self) -> None:
         brought = [f"namespace/{OPERATOR_NAMESPACE}", f"namespace/{self.scenario.namespace}"]

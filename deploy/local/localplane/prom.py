@@ -69,6 +69,11 @@ class Prometheus:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def data(self) -> Path:
+        """Folder of its storage."""
+        return self.run_dir / "data"
+
+    @property
     def process(self) -> Process:
         """The running process."""
         if self._process is None:
@@ -84,7 +89,7 @@ class Prometheus:
                 f"--config.file={self._config}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
                 "--web.enable-lifecycle",
-                f"--storage.tsdb.path={self.run_dir / 'data'}",
+                f"--storage.tsdb.path={self.data}",
                 "--storage.tsdb.retention.time=1d",
                 "--log.level=warn",
             ],

@@ -40,7 +40,7 @@ Corrector = Callable[[SizingSpec, WorkloadStats], Correction]
 """From what is sized and the load to what simulation has found of it (:mod:`pdscaler.core.verify`)."""
 
 
-MOST_MARGIN = 0.03
+MOST_MARGIN = 0.04
 """Fewer replicas must suffice for so much more load, as a share, at most, before a pool shrinks to them."""
 
 
@@ -196,13 +196,14 @@ def _enough(
 ) -> PerPool[int | None]:
     """Return the counts to shrink to at most: those that meet the targets under a load that is higher by a margin.
 
-    The margin is what the forecast adds to the load of now, at most :data:`MOST_MARGIN`: a load of which nothing is
-    uncertain needs none. Without it, a load near a boundary between two counts would go to and fro with its noise.
+    The margin is twice what the forecast adds to the load of now, at most :data:`MOST_MARGIN`: a load of which nothing
+    is uncertain needs none, and the forecast's own noise is about as large as what it adds. Without it, a load near a
+    boundary between two counts would go to and fro with its noise.
     """
     telemetry, current = situation.inputs.telemetry, situation.current
     assert isinstance(telemetry, Telemetry)
     now_rps = telemetry.workload.arrival_rate_rps
-    margin = min(MOST_MARGIN, workload.arrival_rate_rps / now_rps - 1.0) if now_rps > 0 else 0.0
+    margin = min(MOST_MARGIN, 2.0 * (workload.arrival_rate_rps / now_rps - 1.0)) if now_rps > 0 else 0.0
     if margin <= 0 or current is None or all(sizing.pools[pool].replicas >= current[pool] for pool in Pool):
         return PerPool(None, None)
     factors = correction.factors.map(lambda factor: factor * (1.0 + margin))

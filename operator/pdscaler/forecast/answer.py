@@ -34,9 +34,11 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
     state
         See ``live``.
     quantile
-        Another one than that of the settings, in [0.5, 1); the method is the one chosen at that of the settings.
+        In [0.5, 1): this quantile of the peaks, in place of what the settings ask for; the method is the one chosen
+        for them.
     """
     settings = state.settings
+    overflow = settings.overflow if quantile is None else None
     quantile = settings.quantile if quantile is None else quantile
     if not 0.5 <= quantile < 1:
         raise InvalidInputError("forecast.quantile", f"is {quantile:g}, expected a number in [0.5, 1)")
@@ -48,9 +50,10 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
     if age_s > max(STALE_S, 2 * state.grid.step_s):
         return _nothing(state, quantile, f"the newest sample is {age_s:.0f} s old")
 
-    track, rate, fallback = _answer(state, quantile)
+    track, rate, fallback = _answer(state, quantile, overflow)
     median = min(rate, track.rate_rps(0.5, state.highest_rps))
     dispersion = index_of_dispersion(state.noise.mean, state.running.mean, state.grid.step_s, state.grid.overlap_steps)
+    held = quantile if overflow is None else _held(track, rate, quantile)
     wider = widening(rate, dispersion, settings.dispersion_weight, settings.rate_window_s)
     spread = _log_ratio(rate, median)
     mixes = pooled(state.history.last(settings.mix_window_s).values)
@@ -58,7 +61,7 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
     return Forecast(
         at_s=at_s,
         horizon_s=settings.horizon_s,
-        quantile=quantile,
+        quantile=held,
         method=track.model.method,
         level_rps=state.level,
         rate_rps=rate + wider,
@@ -67,7 +70,7 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
         osl=osl,
         dispersion=dispersion,
         fallback=fallback,
-        reason=_reason(state, track, (quantile, rate, wider, dispersion), fallback),
+        reason=_reason(state, track, (held, rate, wider, dispersion), fallback),
     )
 
 
@@ -96,8 +99,19 @@ def forecaster_of(
     return expect
 
 
-def _answer(state: ForecastState, quantile: float) -> tuple[Track, float, str]:
+def _held(track: Track, rate: float, unknown: float) -> float:
+    """Return the quantile of the peaks that a rate comes to."""
+    return track.ratios.share_below(rate / track.base, unknown) if track.base > 0 else unknown
+
+
+def _answer(state: ForecastState, quantile: float, overflow: float | None) -> tuple[Track, float, str]:
     """Return the track that answers, its rate, and why it is not the one that was asked for."""
+
+    def sized(track: Track) -> float:
+        if overflow is None:
+            return track.rate_rps(quantile, state.highest_rps)
+        return track.containing_rps(overflow, quantile, state.highest_rps)
+
     wanted, fallback = state.settings.method, ""
     limit = MOST_GROWTH * state.largest_rps
     track = state.tracks[state.present]
@@ -105,11 +119,11 @@ def _answer(state: ForecastState, quantile: float) -> tuple[Track, float, str]:
         fallback = next(
             (f"{method}: {why}" for method, why in state.missing if method is wanted), f"{wanted}: not fitted"
         )
-    rate = track.rate_rps(quantile, state.highest_rps)
+    rate = sized(track)
     if not 0 <= rate <= limit:
         fallback = _bad(track, rate, limit)
         track = state.tracks[0]
-        rate = track.rate_rps(quantile, state.highest_rps)
+        rate = sized(track)
     if not 0 <= rate <= limit:
         fallback = fallback or _bad(track, rate, limit)
         rate = state.level

@@ -7,8 +7,8 @@ sizing expect Poisson arrivals around the rate; what is beyond is a varying rate
 
 import math
 
-MOST_WIDENING = 0.5
-"""A quantile is widened by this share at most."""
+MOST_WIDENING = 0.15
+"""A quantile is widened by this share at most: bursts of a minute and longer are in the peaks already."""
 
 NOISE_WINDOW_S = 3600.0
 """The noise is averaged over so long."""

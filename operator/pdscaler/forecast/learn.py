@@ -1,7 +1,7 @@
 """Learning anew from the window before a point of time: fits, back-test, choice. May import numpy only."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +71,7 @@ def learned(settings: ForecastSettings, history: History, coarse: History, fitte
         coarse=coarse,
         fitted_s=fitted_s,
         tracks=tuple(replace(rehearsal.track, loss=loss) for rehearsal, loss in zip(rehearsals, losses, strict=True)),
-        present=_asked(settings.method, models, present),
+        present=_asked(settings.method, models, present, losses),
         missing=missing,
         levels=tuple(level[-max(memory, grid.horizon_steps) :].tolist()),
         level=float(bridged[-1]),
@@ -111,30 +111,33 @@ def _fitted(settings: ForecastSettings, window: Window) -> tuple[list[Model], tu
     wanted = settings.method
     models: list[Model] = [LastValue()]
     missing: list[tuple[Method, str]] = []
-    fits: list[tuple[Method, Callable[[], Model | None], str]] = []
+    fits: list[tuple[Method, Callable[[], Sequence[Model]], str]] = []
     if wanted in {Method.AUTO, Method.HOLT_WINTERS}:
         models.append(fit_holt_winters(window))
     if wanted in {Method.AUTO, Method.SEASONAL}:
         fits.append((Method.SEASONAL, lambda: fit_seasonal(window, FIT_EVERY_S), _NO_SEASON))
     if wanted in {Method.AUTO, Method.ARIMA}:
-        fits.append((Method.ARIMA, lambda: fit_arima(window), _NO_ARIMA))
+        fits.append((Method.ARIMA, lambda: [model] if (model := fit_arima(window)) else [], _NO_ARIMA))
     for method, fit, without in fits:
+        found: Sequence[Model] = ()
+        why = without
         try:
-            model, why = fit(), without
+            found = fit()
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
-            model, why = None, f"the fit failed: {error}"
-        if model is None:
+            why = f"the fit failed: {error}"
+        models.extend(found)
+        if not found:
             missing.append((method, why))
-        else:
-            models.append(model)
     return models, tuple(missing)
 
 
-def _asked(wanted: Method, models: list[Model], best: int) -> int:
-    """Return the index to use: the best for Auto, else the method asked for, else LastValue."""
+def _asked(wanted: Method, models: list[Model], best: int, losses: Sequence[float]) -> int:
+    """Return the index to use: the best for Auto, else the better model of the method asked for, else LastValue."""
     if wanted is Method.AUTO:
         return best
-    return next((index for index, model in enumerate(models) if model.method is wanted), 0)
+    return min(
+        (index for index, model in enumerate(models) if model.method is wanted), key=lambda at: losses[at], default=0
+    )
 
 
 def _blank(settings: ForecastSettings, grid: Grid, history: History, coarse: History, fitted_s: float) -> ForecastState:
@@ -152,7 +155,7 @@ def _blank(settings: ForecastSettings, grid: Grid, history: History, coarse: His
         coarse=coarse,
         fitted_s=fitted_s,
         tracks=tuple(fresh_track(model, grid) for model in models),
-        present=_asked(settings.method, models, 0),
+        present=_asked(settings.method, models, 0, [0.0] * len(models)),
         missing=tuple(missing),
         levels=(),
         level=math.nan,

@@ -53,7 +53,7 @@ def _pooled(rate: Array, mean: Array, scv: Array) -> Pooled | None:
     second = float(squares.sum()) / requests * within
     if not (math.isfinite(first) and first > 0 and math.isfinite(second)):
         return None
-    return Pooled(first, max(0.0, second / (first * first) - 1.0))
+    return Pooled(first, max(0.0, second / first / first - 1.0))
 
 
 def rolling_means(values: Array, count: int) -> tuple[Array, Array]:

@@ -135,6 +135,16 @@ class Track:
         limit = ceiling(self.point, highest_rps, quantile, self.ratios)
         return min(self.base * self.ratios.quantile(quantile), limit)
 
+    def containing_rps(self, overflow: float, quantile: float, highest_rps: float) -> float:
+        """Return the rate above which no more than a share of the peaks' load lies; NaN without an answer.
+
+        ``quantile`` is that of load of which nothing is known, and of the ceiling.
+        """
+        if math.isnan(self.base):
+            return math.nan
+        limit = ceiling(self.point, highest_rps, quantile, self.ratios)
+        return min(self.base * self.ratios.containing(overflow, quantile), limit)
+
 
 def ceiling(point_rps: float, highest_rps: float, quantile: float, ratios: Ratios) -> float:
     """Return what no quantile exceeds, requests/s.

@@ -104,6 +104,52 @@ class Ratios:
         total, last = float(weights[-1]), self.ratios.size - 1
         return [float(self.ratios[min(int(weights.searchsorted(each * total)), last)]) for each in quantiles]
 
+    def containing(self, overflow: float, unknown: float) -> float:
+        """Return the ratio above which no more than a share of the peaks' load lies.
+
+        Parameters
+        ----------
+        overflow
+            The share: Σ weight·max(0, ratio − r) / Σ weight·ratio at the ratio r, in (0, 1).
+        unknown
+            The quantile for load of which nothing is known. It also says how much further out few peaks are taken to
+            reach (see :meth:`quantile`).
+
+        Notes
+        -----
+        A fixed quantile asks the same of all load. Where peaks stay near what is expected, what lies beyond P75 is
+        little and short; where they come in multiples, a tenth of them may hold half of the load. It is never below
+        the median of the ratios.
+        """
+        prior, observations = prior_ratio(unknown, self.horizon_s), self.observations
+        total = float(self.weights @ self.ratios)
+        if not observations > 0 or not 0 < total < math.inf:
+            return prior
+        above = self.weights[::-1].cumsum()[::-1]
+        load = (self.weights * self.ratios)[::-1].cumsum()[::-1]
+        place = int((load - self.ratios * above <= overflow * total).argmax())
+        # Between two ratios, what lies above falls in a straight line.
+        upper = min(float(self.ratios[place]), float(load[place] - overflow * total) / float(above[place]))
+        median = self.seen(0.5)[0]
+        upper = max(median, upper)
+        if unknown > 0.5:
+            upper = median + (upper - median) * student_factor(unknown, observations)
+        share = observations / (observations + PRIOR_HORIZONS)
+        return share * upper + (1.0 - share) * prior
+
+    def share_below(self, ratio: float, unknown: float) -> float:
+        """Return the share of the load whose peak stayed below a ratio, in whole percent, from 1 % to 99 %.
+
+        What is not known yet counts as the quantile ``unknown``.
+        """
+        observations, total = self.observations, float(self.weights.sum())
+        if not observations > 0 or not total > 0:
+            return unknown
+        place = int(self.ratios.searchsorted(ratio, side="right"))
+        seen = float(self.weights[:place].sum()) / total
+        share = observations / (observations + PRIOR_HORIZONS)
+        return min(0.99, max(0.01, math.floor(100.0 * (share * seen + (1.0 - share) * unknown) + 1e-9) / 100.0))
+
     def quantile(self, quantile: float) -> float:
         """Return the ratio that a peak stays below with probability ``quantile``.
 

@@ -1,4 +1,7 @@
-"""What repeats: a period found in the data, and its robust profile. May import numpy only.
+"""What repeats: periods found in the data, and their robust profiles. May import numpy only.
+
+Days and weeks are looked for in the weeks before, in bins of five minutes; what repeats within minutes, such as jobs
+that are started by the clock, in the last hours, sample by sample.
 
 A period is found by autocorrelation: the first peak after the first zero crossing, or rather the highest of its kind,
 that chance does not explain (Bartlett's limit). The profile at a point of time is the median of the same phase of the
@@ -30,6 +33,9 @@ CLEAR_CORRELATION = 0.5
 
 LEAST_GROWTH, MOST_GROWTH = 0.5, 5.0
 """The ratio of two profile values is kept within this."""
+
+LEAST_SHORT_BINS = 12
+"""A period of fewer samples has no shape to follow."""
 
 _SNAP = 0.04
 _SIGNIFICANT = 3.0
@@ -66,7 +72,8 @@ class Seasonal:
     @property
     def text(self) -> str:
         """The period and how clear it is."""
-        return f"period {self.period_s / 3600:.3g} h, autocorrelation {self.correlation:.2f}"
+        period = f"{self.period_s / 3600:.3g} h" if self.period_s >= 5400 else f"{self.period_s / 60:.3g} min"
+        return f"period {period}, autocorrelation {self.correlation:.2f}"
 
     def replay(self, window: Window) -> tuple[Array, Carry]:
         """Scale every level of the window by the growth promised then."""
@@ -92,33 +99,53 @@ class Seasonal:
         return min(MOST_GROWTH, max(LEAST_GROWTH, highest / here))
 
 
-def fit_seasonal(window: Window, ahead_s: float) -> Seasonal | None:
-    """Find the period and lay out the profile over the window and ``ahead_s`` seconds more; None without a period.
+def fit_seasonal(window: Window, ahead_s: float) -> tuple[Seasonal, ...]:
+    """Find what repeats, and lay out the profiles over the window and ``ahead_s`` seconds more.
 
     Parameters
     ----------
     window
-        Its ``coarse`` history holds the periods.
+        Its ``coarse`` history holds days and weeks, its rates what is shorter.
     ahead_s
-        Time until the next fit. A period must be longer than it and the horizon together, so that the profile of the
-        time ahead is known today.
+        Time until the next fit.
+
+    Returns
+    -------
+    tuple[Seasonal, ...]
+        The long season and the short one, as far as they are found.
     """
-    coarse = window.coarse
-    shortest_s = ahead_s + window.grid.horizon_s + 2 * coarse.step_s
-    found = find_period(coarse.rate_rps, coarse.step_s, shortest_s)
-    if found is None:
-        return None
-    period_s, correlation = found
-    ahead = math.ceil((ahead_s + window.grid.horizon_s) / coarse.step_s) + 1
-    behind = math.ceil(len(window) * window.grid.step_s / coarse.step_s) + 1
-    profile = seasonal_profile(coarse.rate_rps, round(period_s / coarse.step_s), behind, ahead)
-    first_s = coarse.end_s + (ahead - profile.size + 1) * coarse.step_s
+    coarse, grid = window.coarse, window.grid
+    # A period of the weeks is longer than the time ahead, so that its profile is known today.
+    parting_s = ahead_s + grid.horizon_s + 2 * coarse.step_s
+    long = find_period(coarse.rate_rps, coarse.step_s, parting_s)
+    # Within a period that is no longer than the horizon the highest is always ahead, whatever its shape.
+    shortest_s = max(LEAST_SHORT_BINS * grid.step_s, grid.horizon_s + grid.step_s)
+    short = find_period(window.rate_rps, grid.step_s, shortest_s, parting_s)
+    found = []
+    if long is not None:
+        found.append(_seasonal(window, ahead_s, long, (coarse.rate_rps, coarse.step_s, coarse.end_s)))
+    if short is not None:
+        found.append(_seasonal(window, ahead_s, short, (window.rate_rps, grid.step_s, window.end_s)))
+    return tuple(each for each in found if each is not None)
+
+
+def _seasonal(
+    window: Window, ahead_s: float, period: tuple[float, float], seen: tuple[Array, float, float]
+) -> Seasonal | None:
+    """Lay out the profile of a period (seconds, and its autocorrelation) found in rates, their step and end."""
+    (period_s, correlation), (rate_rps, step_s, end_s) = period, seen
+    ahead = math.ceil((ahead_s + window.grid.horizon_s) / step_s) + 1
+    behind = math.ceil(len(window) * window.grid.step_s / step_s) + 1
+    profile = seasonal_profile(rate_rps, period_s / step_s, behind, ahead)
+    first_s = end_s + (ahead - profile.size + 1) * step_s
     if np.isnan(profile).all():
         return None
-    return Seasonal(period_s, correlation, coarse.step_s, first_s, profile, window.grid.horizon_s)
+    return Seasonal(period_s, correlation, step_s, first_s, profile, window.grid.horizon_s)
 
 
-def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[float, float] | None:
+def find_period(
+    rate_rps: Array, step_s: float, shortest_s: float, longest_s: float = math.inf
+) -> tuple[float, float] | None:
     """Return the period of a series, seconds, and the autocorrelation there; None where chance explains it.
 
     Parameters
@@ -127,8 +154,8 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
         Evenly spaced values; NaN in gaps, which are bridged for the search only.
     step_s
         Their distance.
-    shortest_s
-        Shorter periods are not looked for. Of a day or a week, two must have been seen; of other periods three.
+    shortest_s, longest_s
+        Others are not looked for. Of a day or a week, two must have been seen; of other periods three.
 
     Notes
     -----
@@ -136,7 +163,8 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     crossing, at least :data:`LEAST_CORRELATION` and three standard errors by Bartlett's formula, of correlations
     before the first zero crossing. A day or a week is expected of what people do, and needs :data:`CLEAR_CORRELATION`
     instead, as two cycles of a smooth one are never significant. The first lag that is within 0.05 of the highest one
-    is the period (its multiples correlate as well); a day or a week within 4 % is taken as exactly that.
+    is the period (its multiples correlate as well); a day or a week within 4 % is taken as exactly that. Any other is
+    refined by the lags of its multiples, so that the phase is still right many periods ahead.
     """
     known = ~np.isnan(rate_rps)
     first, last = (int(known.argmax()), rate_rps.size - int(known[::-1].argmax())) if known.any() else (0, 0)
@@ -157,7 +185,7 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
     error = math.sqrt((1.0 + 2.0 * float((correlation[1:crossing] ** 2).sum())) / size)
     least = max(LEAST_CORRELATION, _SIGNIFICANT * error)
     lags = np.arange(max(crossing, math.ceil(shortest_s / step_s), 1), size // 2 + 1)
-    lags = lags[(lags + 1 < size) & ((lags <= size // 3) | _near_known(lags * step_s))]
+    lags = lags[(lags + 1 < size) & (lags * step_s <= longest_s) & ((lags <= size // 3) | _near_known(lags * step_s))]
     if not lags.size:
         return None
     at, before, after = correlation[lags], correlation[lags - 1], correlation[lags + 1]
@@ -171,7 +199,20 @@ def find_period(rate_rps: Array, step_s: float, shortest_s: float) -> tuple[floa
         exact = round(known_s / step_s)
         if abs(lag - exact) <= _SNAP * exact and exact <= size // 2:
             return known_s, float(correlation[exact])
-    return lag * step_s, float(correlation[lag])
+    return _refined(lag, correlation) * step_s, float(correlation[lag])
+
+
+def _refined(lag: int, correlation: Array) -> float:
+    """Return the period in bins, in parts of a bin: the highest correlation near each multiple, as far as they last."""
+    period = float(lag)
+    for number in range(2, correlation.size // (2 * lag) + 1):
+        near = round(number * period)
+        around = correlation[near - 1 : near + 2]
+        highest = int(around.argmax())
+        if around[highest] < 0.5 * correlation[lag]:
+            break
+        period = (near - 1 + highest) / number
+    return period
 
 
 def _near_known(periods_s: NDArray[Any]) -> NDArray[np.bool_]:
@@ -180,10 +221,10 @@ def _near_known(periods_s: NDArray[Any]) -> NDArray[np.bool_]:
     return near
 
 
-def seasonal_profile(rate_rps: Array, period: int, behind: int, ahead: int) -> Array:
+def seasonal_profile(rate_rps: Array, period: float, behind: int, ahead: int) -> Array:
     """Return the profile of the last ``behind`` bins and of ``ahead`` bins to come; around 1, NaN where unknown.
 
-    At every bin: the median, over the periods before it, of its phase's value divided by that period's mean.
+    At every bin: the median, over the last known periods before it, of its phase's value divided by that period's mean.
     """
     size = rate_rps.size
     behind = min(behind, size)
@@ -191,14 +232,17 @@ def seasonal_profile(rate_rps: Array, period: int, behind: int, ahead: int) -> A
     cumulated = np.concatenate([[0.0], np.cumsum(np.nan_to_num(rate_rps))])
     counted = np.concatenate([[0], np.cumsum(~np.isnan(rate_rps))])
     rows = np.full((MOST_PERIODS, bins.size), np.nan)
+    width = round(period)
+    # Of bins more than a period ahead, the periods before the last known one.
+    unknown = np.maximum(0, np.ceil((bins - size + 1) / period - 1.0)).astype(np.int64)
     for number in range(1, MOST_PERIODS + 1):
-        source = bins - number * period
+        source = np.rint(bins - (unknown + number) * period).astype(np.int64)
         inside = (source >= 0) & (source < size)
         if not inside.any():
             break
         # The mean of the period around the source, as far as it lies before the bin whose profile this is.
-        start = np.clip(source - period // 2, 0, size)
-        end = np.clip(np.minimum(source + period - period // 2, bins), 0, size)
+        start = np.clip(source - width // 2, 0, size)
+        end = np.clip(np.minimum(source + width - width // 2, bins), 0, size)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (cumulated[end] - cumulated[start]) / (counted[end] - counted[start])
             value = rate_rps[np.clip(source, 0, size - 1)] / mean

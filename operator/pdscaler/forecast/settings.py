@@ -31,9 +31,12 @@ class ForecastSettings:
     horizon_s
         How far ahead, seconds: the longer start-up plus one evaluation period.
     quantile
-        Share of the load for which the peak of the horizon shall stay below the forecast, in [0.5, 1). Higher costs
-        GPUs and misses less; a peak beyond it that is short is no miss, and the memory of scale-down adds to it, so
-        that 0.9 attains 99 % (docs/policy.md).
+        Share of the load for which the peak of the horizon stays below the forecast, in [0.5, 1): what methods are
+        compared at, and what is sized for while nothing is known of the load.
+    overflow
+        Share of the peaks' load that may lie above what is sized for, in (0, 1)
+        (:meth:`pdscaler.forecast.quantiles.Ratios.containing`). Lower costs GPUs and misses less. None: always
+        :attr:`quantile`.
     method
         Auto chooses by back-test at this quantile and horizon.
     rate_window_s
@@ -55,18 +58,21 @@ class ForecastSettings:
 
     horizon_s: float
     quantile: float = 0.9
+    overflow: float | None = 0.015
     method: Method = Method.AUTO
     rate_window_s: float = 60.0
     mix_window_s: float = 900.0
     window_s: float = 6 * 3600.0
     memory_s: float = 600.0
     mean_window_s: float = 7200.0
-    dispersion_weight: float = 1.0
+    dispersion_weight: float = 1.5
     offset_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.quantile < 1:
             raise InvalidInputError("forecast.quantile", f"is {self.quantile:g}, expected a number in [0.5, 1)")
+        if self.overflow is not None and not 0 < self.overflow < 1:
+            raise InvalidInputError("forecast.overflow", f"is {self.overflow:g}, expected a number in (0, 1)")
         for name in ("horizon_s", "rate_window_s", "mix_window_s", "window_s", "memory_s", "mean_window_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInputError(f"forecast.{name}", f"is {getattr(self, name)}, expected seconds above 0")

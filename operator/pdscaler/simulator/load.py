@@ -78,11 +78,8 @@ def load_of_phases(phases: Sequence[Phase], rng: np.random.Generator, duration_s
         end_s = begin_s + phase.duration_s
         cut_s = end_s if duration_s is None else min(end_s, duration_s)
         if cut_s > begin_s:
-            segments.append(
-                Segment(
-                    phase.name, begin_s, cut_s, phase.arrival_rate_rps, phase.isl.mean_tokens, phase.osl.mean_tokens
-                )
-            )
+            rate_rps = phase.expected(cut_s - begin_s) / (cut_s - begin_s)
+            segments.append(Segment(phase.name, begin_s, cut_s, rate_rps, phase.isl.mean_tokens, phase.osl.mean_tokens))
         begin_s = end_s
     if not segments:
         raise InvalidInputError("--duration", "must be above 0")

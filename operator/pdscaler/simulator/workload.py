@@ -1,5 +1,6 @@
 """Synthetic requests in phases, and requests of a trace. May import api, core, units, errors and numpy."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,13 @@ class Phase:
     duration_s
         Length, seconds, > 0.
     arrival_rate_rps
-        Mean arrivals per second; 0 is silence.
+        Mean arrivals per second, at its begin; 0 is silence.
     isl, osl
         Lengths of prompts and answers, tokens: log-normal with this mean and squared coefficient of variation.
     arrival_scv
         Squared coefficient of variation of the gamma inter-arrival times; 1 is Poisson, 0 a clock.
+    arrival_rate_end_rps
+        Mean arrivals per second at its end, to which the rate goes in a straight line; None: it stays.
     """
 
     name: str
@@ -42,6 +45,28 @@ class Phase:
     isl: LengthStats
     osl: LengthStats
     arrival_scv: float = 1.0
+    arrival_rate_end_rps: float | None = None
+
+    def rate_at(self, at_s: float) -> float:
+        """Return the mean arrivals per second at an instant, seconds since the phase began."""
+        return self.arrival_rate_rps + self._slope * min(max(at_s, 0.0), self.duration_s)
+
+    def expected(self, until_s: float) -> float:
+        """Return how many requests are expected to arrive until an instant, seconds since the phase began."""
+        at_s = min(max(until_s, 0.0), self.duration_s)
+        return (self.arrival_rate_rps + 0.5 * self._slope * at_s) * at_s
+
+    def reaches(self, requests: float) -> float:
+        """Return when so many requests (below those of the whole phase) are expected to have arrived, seconds."""
+        rate = self.arrival_rate_rps
+        # The root of rate·t + slope·t²/2 in the form that is exact for a slope of 0.
+        return 2.0 * requests / (rate + math.sqrt(max(0.0, rate * rate + 2.0 * self._slope * requests)))
+
+    @property
+    def _slope(self) -> float:
+        """Change of the rate per second."""
+        end = self.arrival_rate_end_rps
+        return 0.0 if end is None else (end - self.arrival_rate_rps) / self.duration_s
 
 
 def phase_requests(phases: Sequence[Phase], rng: np.random.Generator) -> Iterator[Request]:
@@ -59,18 +84,21 @@ def phase_requests(phases: Sequence[Phase], rng: np.random.Generator) -> Iterato
 
 
 def _draw(phase: Phase, rng: np.random.Generator) -> Iterator[tuple[float, int, int]]:
-    if phase.arrival_rate_rps == 0:
+    """Draw arrivals at unit rate, and stretch time so that the expected number at every instant is the phase's."""
+    expected = phase.expected(phase.duration_s)
+    if expected == 0:
         return
-    now_s = 0.0
+    arrived = 0.0
     while True:
-        gaps = draw_gaps(phase.arrival_scv, rng, _DRAWS) / phase.arrival_rate_rps
+        gaps = draw_gaps(phase.arrival_scv, rng, _DRAWS)
         inputs = draw_lengths(phase.isl, rng, _DRAWS)
         outputs = draw_lengths(phase.osl, rng, _DRAWS)
-        for gap_s, input_tokens, output_tokens in zip(gaps, inputs, outputs, strict=True):
-            now_s += float(gap_s)
-            if now_s >= phase.duration_s:
+        for gap, input_tokens, output_tokens in zip(gaps, inputs, outputs, strict=True):
+            arrived += float(gap)
+            at_s = phase.reaches(arrived) if arrived < expected else phase.duration_s
+            if at_s >= phase.duration_s:
                 return
-            yield now_s, int(input_tokens), int(output_tokens)
+            yield at_s, int(input_tokens), int(output_tokens)
 
 
 def phase_trace(phases: Sequence[Phase], rng: np.random.Generator, source: str = "") -> Trace:
@@ -101,7 +129,8 @@ def read_phases(path: Path) -> tuple[Phase, ...]:
     """Read a phases file (YAML).
 
     The file holds ``phases``, a list of ``{name, duration: 50s, arrivalRate: 40, inputTokens: {mean, scv},
-    outputTokens: {mean, scv}}`` and optionally ``arrivalScv``; a scv that is left out is 0, that of the arrivals 1.
+    outputTokens: {mean, scv}}`` and optionally ``arrivalScv`` and ``arrivalRateEnd``, to which the rate then goes in a
+    straight line; a scv that is left out is 0, that of the arrivals 1.
 
     Raises
     ------
@@ -133,7 +162,7 @@ def parse_phases(document: object) -> tuple[Phase, ...]:
 
 def _phase(entry: object, field: str) -> Phase:
     required = {"name", "duration", "arrivalRate", "inputTokens", "outputTokens"}
-    values = _mapping(entry, field, required, required | {"arrivalScv"})
+    values = _mapping(entry, field, required, required | {"arrivalScv", "arrivalRateEnd"})
     name = values["name"]
     if not isinstance(name, str) or not name or len(name) > 63:
         raise InvalidInputError(f"{field}.name", "expected a name of 1 to 63 characters")
@@ -148,6 +177,9 @@ def _phase(entry: object, field: str) -> Phase:
         isl=_lengths(values["inputTokens"], f"{field}.inputTokens"),
         osl=_lengths(values["outputTokens"], f"{field}.outputTokens"),
         arrival_scv=_number(values.get("arrivalScv", 1.0), f"{field}.arrivalScv", 0, 1000),
+        arrival_rate_end_rps=None
+        if "arrivalRateEnd" not in values
+        else _number(values["arrivalRateEnd"], f"{field}.arrivalRateEnd", 0, 100_000),
     )
 
 

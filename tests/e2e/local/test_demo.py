@@ -54,7 +54,7 @@ class Demo:
 def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way: signal.Signals) -> None:
     demo = Demo(tmp_path)
     try:
-        wait_for("the load", lambda: demo.said("prefill 1 ready"), 90.0)
+        wait_for("the load", lambda: demo.said("prefill 3 ready"), 90.0)
         pids = demo.pids()
         assert set(pids) == PARTS
         assert all(map(alive, pids.values()))
@@ -76,7 +76,7 @@ def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way
 def test_a_part_that_fails_ends_the_demo_with_its_log(tools: Tools, tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     try:
-        wait_for("the load", lambda: demo.said("prefill 1 ready"), 90.0)
+        wait_for("the load", lambda: demo.said("prefill 3 ready"), 90.0)
         pids = demo.pids()
         os.kill(pids["emulator"], signal.SIGKILL)
         status = demo.process.wait(60)
@@ -98,6 +98,8 @@ def test_a_part_that_fails_ends_the_demo_with_its_log(tools: Tools, tmp_path: Pa
         (["--trace", "t.csv"], "error: TRACE and PROFILE go together"),
         (["--rate-scale", "20"], "error: DURATION and RATE_SCALE go with TRACE and PROFILE"),
         (["--trace", "absent.csv", "--profile", "absent.json"], "error: absent"),
+        (["--forecast", "Tarot"], 'error: FORECAST="Tarot" is none of Auto, LastValue, '),
+        (["--trace", "t.csv", "--profile", "p.json", "--forecast", "Auto"], "error: FORECAST goes with the phases"),
     ],
 )
 def test_wrong_arguments_are_told_at_once(tmp_path: Path, args: list[str], message: str) -> None:

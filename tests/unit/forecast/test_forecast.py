@@ -85,7 +85,7 @@ def test_what_is_too_old_is_not_extrapolated() -> None:
 def test_the_quantile_holds_its_share_of_the_peaks(method: Method) -> None:
     rate = poisson(30.0 + 10.0 * np.sin(np.arange(1440) / 60.0), 1)
     history = history_of(rate)
-    answers = _answers(replace(SETTINGS, method=method), history)
+    answers = _answers(replace(SETTINGS, method=method, overflow=None), history)
     peaks = peaks_after(levels(history.rate_rps, 4), 9)
     forecasts = np.array([answer.rate_rps for answer in answers])
     known = ~np.isnan(peaks)
@@ -109,7 +109,9 @@ def test_copied_arrivals_are_seen_and_widen() -> None:
     assert wider.dispersion == pytest.approx(20.0, rel=0.2)
     assert plain.rate_rps is not None
     assert wider.rate_rps is not None
-    assert wider.rate_rps - plain.rate_rps == pytest.approx(math.sqrt(19.0 * plain.rate_rps / 60.0), rel=0.2)
+    assert wider.rate_rps - plain.rate_rps == pytest.approx(
+        SETTINGS.dispersion_weight * math.sqrt(19.0 * plain.rate_rps / 60.0), rel=0.2
+    )
     assert "index of dispersion" in wider.reason
 
 
@@ -260,6 +262,9 @@ def test_the_plan_takes_it_and_another_horizon_is_learned_on_the_spot(bursty: Hi
         ("quantile", GAP),
         ("horizon_s", 0.0),
         ("window_s", math.inf),
+        ("overflow", 0.0),
+        ("overflow", 1.0),
+        ("overflow", GAP),
         ("dispersion_weight", -1.0),
         ("offset_s", FIT_EVERY_S),
     ],
@@ -270,6 +275,40 @@ def test_bad_settings_are_named(field: str, value: float) -> None:
     assert error.value.field == f"forecast.{field}"
 
 
+def test_what_lies_above_what_is_sized_for_is_little_however_bursty_the_load_is() -> None:
+    """Of steady load a low quantile is enough, of load in bursts it takes a high one: the same share lies above."""
+    rng = np.random.default_rng(8)
+    steady = poisson(np.full(1440, 60.0), 3)
+    burst = np.where(rng.random(1440 // 12) < 0.2, 4.0, 1.0).repeat(12)
+    shares, quantiles = [], []
+    for rate in (steady, poisson(20.0 * burst, 4)):
+        history = history_of(rate)
+        answers = [forecast(state) for state in replayed(replace(SETTINGS, dispersion_weight=0.0), history)]
+        peaks = peaks_after(levels(history.rate_rps, 4), 9)
+        sized = np.array([answer.rate_rps or GAP for answer in answers])
+        known = ~np.isnan(peaks) & ~np.isnan(sized) & (np.arange(sized.size) > 400)
+        shares.append(float(np.maximum(0.0, peaks - sized)[known].sum() / peaks[known].sum()))
+        quantiles.append(float(np.mean([answer.quantile for answer in answers[400:]])))
+    assert shares[0] <= 0.03
+    assert shares[1] <= 0.03
+    assert quantiles[1] > quantiles[0] + 0.15
+
+
+def test_an_explicit_quantile_takes_the_place_of_the_overflow(bursty: History) -> None:
+    fixed = start(replace(SETTINGS, overflow=None), bursty)
+    assert forecast(start(SETTINGS, bursty), 0.95).rate_rps == forecast(fixed).rate_rps
+    assert forecast(fixed).quantile == 0.95
+
+
 def test_a_bad_quantile_is_named(bursty: History) -> None:
     with pytest.raises(InvalidInputError):
         forecast(start(SETTINGS, bursty), 1.5)
+
+
+def test_lengths_too_small_to_be_squared_break_nothing() -> None:
+    history = history_of(np.full(40, 3.0))
+    values = history.values.copy()
+    values[1] = 5e-324
+    answer = forecast(start(SETTINGS, replace(history, values=values)))
+    assert answer.rate_rps is not None
+    assert answer.isl is None or math.isfinite(answer.isl.scv)

@@ -57,6 +57,32 @@ def test_short_history_is_wider_and_the_prior_fades() -> None:
     assert _ratios([], [], 9).quantile(0.98) == prior_ratio(0.98, 135.0)
 
 
+def test_no_more_than_the_share_lies_above_and_no_less() -> None:
+    rng = np.random.default_rng(9)
+    expected = rng.uniform(1.0, 50.0, 5000)
+    peaks = expected * rng.lognormal(0.0, 0.4, 5000)
+    ratios = _ratios(peaks.tolist(), expected.tolist())
+    for share in (0.005, 0.02, 0.1):
+        above = np.maximum(0.0, peaks - expected * ratios.containing(share, 0.9)).sum() / peaks.sum()
+        assert above == pytest.approx(share, rel=0.05)
+
+
+def test_heavier_tails_ask_for_a_higher_share_of_the_peaks() -> None:
+    rng = np.random.default_rng(10)
+    shares = []
+    for spread in (0.05, 0.2, 0.8):
+        ratios = _ratios(rng.lognormal(0.0, spread, 4000).tolist(), [1.0] * 4000)
+        shares.append(ratios.share_below(ratios.containing(0.015, 0.9), 0.9))
+    assert shares == sorted(shares)
+    assert shares[0] < 0.7 < 0.95 < shares[2]
+
+
+def test_of_nothing_the_prior_is_what_contains() -> None:
+    assert _ratios([], [], 9).containing(0.015, 0.9) == prior_ratio(0.9, 135.0)
+    assert _ratios([], [], 9).share_below(1.2, 0.9) == 0.9
+    assert _ratios([0.0, 0.0], [1.0, 1.0], 9).containing(0.015, 0.9) == prior_ratio(0.9, 135.0)
+
+
 def test_student_widens_what_few_peaks_show() -> None:
     assert student_factor(0.98, 3.0) > student_factor(0.98, 10.0) > student_factor(0.98, 1000.0) > 1.0
     assert student_factor(0.98, 1e6) == pytest.approx(1.0, abs=1e-3)

@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
-from localplane.demo import summary
+from localplane.demo_files import summary
 from localplane.demo_scenario import scenario_of_phases
 from localplane.demo_show import Frame, Screen, plain_line, summary_lines
-from localplane.demo_types import Observation, PhaseResult, Shares
-from pdscaler.core.pools import PerPool
+from localplane.demo_types import Observation, PhaseResult, Shares, Step, StepResult
+from pdscaler.core.pools import PerPool, Pool
 
 SCENARIO = scenario_of_phases()
 DOCUMENT: dict[str, Any] = {
@@ -64,7 +64,8 @@ def shown(terminal: bool, *frames: Frame) -> str:
 
 def test_the_table_shows_the_present_and_why() -> None:
     text = shown(True, FRAME)
-    assert "phase 2/4 surge   00:47 elapsed, about 02:13 left" in text
+    assert "phase 2/7 surge   00:47 elapsed, about 02:43 left" in text
+    assert "sized for the load seen now" in text
     assert "86.6 requests/s × (900 in + 110 out)" in text
     prefill = next(line for line in text.splitlines() if line.lstrip().startswith("prefill"))
     assert prefill.split()[1:6] == ["2", "5", "4.3", "5", "5"]
@@ -78,7 +79,7 @@ def test_a_log_gets_each_decision_and_trouble_once() -> None:
     text = shown(False, FRAME, later, replace(FRAME, seen=replace(SEEN, at_s=52.5)))
     assert text.count("87 requests/s need 4.3") == 1
     assert text.count("! MetricsAvailable=False, NoData: nothing there") == 1
-    assert text.count("pdscaler demo   phase 2/4 surge") == 1
+    assert text.count("pdscaler demo   phase 2/7 surge") == 1
     assert text.count("SLO met 37 %") == 2
 
 
@@ -103,14 +104,35 @@ def results() -> list[PhaseResult]:
         PhaseResult(plan, plan.planned, 12.34, 0.0745, 0.0141, Shares(0.99, 0.98, 0.97), ()) for plan in SCENARIO.phases
     ]
     bad = PhaseResult(SCENARIO.phases[1], PerPool(4, 3), None, None, None, None, ("ended at 4P3D",))
+    steps = (StepResult(Step(Pool.DECODE, 2, 179.4), 165.0, 170.2),)
+    good[5] = replace(good[5], settled_s=None, steps=steps)
     return [good[0], bad, *good[2:]]
 
 
 def test_the_summary_has_a_line_for_each_phase() -> None:
     lines = summary_lines(SCENARIO, results())
-    assert [line.split()[0] for line in lines[:5]] == ["phase", "quiet", "surge", "mix", "night"]
-    assert lines[1].split()[-7:] == ["2P1D", "12", "s", "74.5ms/200ms", "14.1ms/15ms", "97.0", "%"]
-    assert lines[5] == "  ! surge: ended at 4P3D"
+    names = ["phase", "quiet", "surge", "mix", "night", "dawn", "morning", "noon"]
+    assert [line.split()[0] for line in lines[:8]] == names
+    assert lines[1].split()[-7:] == ["3P2D", "12", "s", "74.5ms/200ms", "14.1ms/15ms", "97.0", "%"]
+    assert lines[6].split()[1:10] == ["12", "to", "90/s", "×", "(900", "in", "+", "110", "out)"]
+    assert lines[8:10] == [
+        "  ! surge: ended at 4P3D",
+        "  morning: decode 2 was ordered 14 s before the load needed it, ready 9 s before",
+    ]
+    assert lines[11].startswith("  dawn, morning, noon: every request of the phase")
+
+
+def test_a_forecast_is_shown_beside_the_load() -> None:
+    ahead = replace(FRAME, seen=replace(SEEN, forecast_rps=103.4))
+    assert "sized for the forecast, 103 requests/s, now 86.6" in shown(True, ahead)
+    assert plain_line(ahead, SCENARIO).endswith("SLO met 37 %  forecast 103/s")
+
+
+def test_a_line_of_its_own_is_written_as_it_is() -> None:
+    stream = io.StringIO()
+    with Screen(SCENARIO, "here", Console(file=stream, width=40, color_system=None)) as screen:
+        screen.say("kubectl patch pdd chat -n demo --type merge -p '{\"spec\": {}}'")
+    assert stream.getvalue() == "kubectl patch pdd chat -n demo --type merge -p '{\"spec\": {}}'\n"
 
 
 def test_the_summary_document_has_the_contracts_keys() -> None:
@@ -119,13 +141,20 @@ def test_the_summary_document_has_the_contracts_keys() -> None:
     first, second = document["phases"][:2]
     assert first == {
         "name": "quiet",
-        "arrival_rate_rps": 30.0,
+        "arrival_rate_rps": 46.0,
+        "arrival_rate_end_rps": None,
         "input_tokens": 900.0,
         "output_tokens": 110.0,
-        "planned": {"prefill": 2, "decode": 1},
-        "observed": {"prefill": 2, "decode": 1},
+        "planned": {"prefill": 3, "decode": 2},
+        "observed": {"prefill": 3, "decode": 2},
         "attainment": {"ttft": 0.99, "tpot": 0.98, "joint": 0.97},
         "settled_s": 12.3,
+        "steps": [],
     }
+    morning = document["phases"][5]
+    assert morning["arrival_rate_end_rps"] == 90.0
+    assert morning["steps"] == [
+        {"pool": "decode", "replicas": 2, "needed_s": 179.4, "ordered_s": 165.0, "ready_s": 170.2}
+    ]
     assert (second["settled_s"], second["attainment"]) == (None, None)
     assert (document["ok"], document["writes"], document["seconds"]) == (False, 15, 200.0)

@@ -17,6 +17,7 @@ phases:
 - {name: quiet, duration: 50s, arrivalRate: 4, inputTokens: {mean: 2000, scv: 0.5}, outputTokens: {mean: 150}}
 - {name: surge, duration: 1m30s, arrivalRate: 12.5, inputTokens: {mean: 100}, outputTokens: {mean: 9, scv: 1},
    arrivalScv: 0}
+- {name: morning, duration: 40s, arrivalRate: 2, arrivalRateEnd: 10, inputTokens: {mean: 9}, outputTokens: {mean: 9}}
 """
 
 
@@ -30,6 +31,7 @@ def test_the_phases_file(tmp_path: Path) -> None:
     assert read_phases(path) == (
         Phase("quiet", 50.0, 4.0, LengthStats(2000.0, 0.5), LengthStats(150.0, 0.0)),
         Phase("surge", 90.0, 12.5, LengthStats(100.0), LengthStats(9.0, 1.0), 0.0),
+        Phase("morning", 40.0, 2.0, LengthStats(9.0), LengthStats(9.0), 1.0, 10.0),
     )
 
 
@@ -50,6 +52,8 @@ GOOD = {"name": "a", "duration": "1s", "arrivalRate": 1, "inputTokens": {"mean":
         ({"phases": [{**GOOD, "arrivalRate": -1}]}, r"phases\[0\].arrivalRate: is -1, expected a number from 0"),
         ({"phases": [{**GOOD, "arrivalRate": float("nan")}]}, r"phases\[0\].arrivalRate: is nan"),
         ({"phases": [{**GOOD, "arrivalRate": "3"}]}, r"phases\[0\].arrivalRate: is '3'"),
+        ({"phases": [{**GOOD, "arrivalRateEnd": -2}]}, r"phases\[0\].arrivalRateEnd: is -2, expected a number from 0"),
+        ({"phases": [{**GOOD, "arrivalRateEnd": None}]}, r"phases\[0\].arrivalRateEnd: is None, expected a number"),
         ({"phases": [{**GOOD, "inputTokens": {"mean": 0}}]}, r"phases\[0\].inputTokens.mean: is 0"),
         ({"phases": [{**GOOD, "inputTokens": 5}]}, r"phases\[0\].inputTokens: expected a mapping with mean"),
         ({"phases": [{**GOOD, "outputTokens": {"mean": 5, "cv": 1}}]}, r"outputTokens.cv: unknown field"),
@@ -116,6 +120,27 @@ def test_phases_follow_each_other_and_do_not_disturb_each_other() -> None:
 
     assert second(1.0) == second(50.0)
     assert len(second(0.0)) > 100
+
+
+@pytest.mark.parametrize(("begin_rps", "end_rps"), [(5.0, 45.0), (45.0, 5.0), (0.0, 50.0), (50.0, 0.0)])
+def test_a_rate_that_goes_in_a_straight_line(begin_rps: float, end_rps: float) -> None:
+    rising = Phase("r", 4000.0, begin_rps, LengthStats(9.0), LengthStats(9.0), 1.0, end_rps)
+    arrivals = [request.arrival_s for request in phase_requests([rising], np.random.default_rng(5))]
+    counts, edges = np.histogram(arrivals, bins=20, range=(0.0, 4000.0))
+    expected = np.array([rising.expected(edge) for edge in edges])
+    # 25 requests/s over 4 000 s; a Poisson count is off by four of its standard deviations once in 16 000.
+    assert expected[-1] == pytest.approx(100_000.0)
+    assert (np.abs(counts - np.diff(expected)) < 4.0 * np.sqrt(np.diff(expected))).all()
+    assert [rising.rate_at(at_s) for at_s in (-1.0, 0.0, 2000.0, 4000.0, 9e9)] == pytest.approx(
+        [begin_rps, begin_rps, 25.0, end_rps, end_rps]
+    )
+
+
+def test_the_segment_of_a_rising_phase_has_its_mean_rate() -> None:
+    rising = Phase("r", 40.0, 10.0, LengthStats(9.0), LengthStats(9.0), 1.0, 90.0)
+    whole = load_of_phases([rising], np.random.default_rng(0)).segments
+    cut = load_of_phases([rising], np.random.default_rng(0), 20.0).segments
+    assert [segment.arrival_rate_rps for segment in (*whole, *cut)] == pytest.approx([50.0, 30.0])
 
 
 def test_segments_of_phases() -> None:
