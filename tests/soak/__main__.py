@@ -25,8 +25,8 @@ from pdscaler.core.workload import LengthStats, WorkloadStats
 from pdscaler.units import parse_duration
 from soak.faults import FAULTS, Fault, Holds, choose
 from soak.judge import Judge
-from soak.orders import Orders
 from soak.world import GPUS, NAMESPACE, World, sleep_until
+from support.replica_changes import Orders
 from support.stage import DECODE, NAME, PREFILL
 
 LOADS_RPS = (30.0, 50.0, 70.0, 130.0, 170.0, 210.0)

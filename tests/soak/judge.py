@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 from soak.faults import Fault, Holds
-from soak.orders import Change
 from soak.world import BOUNDS, MAX_GPUS
+from support.replica_changes import Change
 
 OPERATOR = "pdscaler"
 """Field manager of what the operator writes."""

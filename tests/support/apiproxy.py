@@ -67,6 +67,8 @@ class Proxy:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._port = 0
+        self._watches: dict[int, web.Request] = {}
+        self._muted: set[int] = set()
 
     @property
     def url(self) -> str:
@@ -84,6 +86,14 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
+    def cut_watches(self) -> int:
+        """Break the connection of every watch in progress; return how many there were."""
+        return asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(30)
+
+    def mute_watches(self) -> int:
+        """Let every watch in progress fall silent for good, its connection open; return how many there are."""
+        return asyncio.run_coroutine_threadsafe(self._mute(), self._loop).result(30)
+
     async def _start(self) -> None:
         # Loopback to the test's own API server: what is tested is what passes, not its certificate.
         tls = ssl.create_default_context()
@@ -99,6 +109,17 @@ class Proxy:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self._port = self._runner.addresses[0][1]
+
+    async def _cut(self) -> int:
+        transports = [request.transport for request in self._watches.values()]
+        open_ = [transport for transport in transports if transport is not None]
+        for transport in open_:
+            transport.abort()
+        return len(open_)
+
+    async def _mute(self) -> int:
+        self._muted |= self._watches.keys()
+        return len(self._watches)
 
     async def _stop(self) -> None:
         assert self._runner is not None
@@ -146,14 +167,20 @@ class Proxy:
                 status=upstream.status,
                 headers={key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP},
             )
+            if request.query.get("watch") in {"true", "1"}:
+                self._watches[id(request)] = request
             try:
                 await response.prepare(request)
                 async for chunk in upstream.content.iter_any():
                     await self._lose(request)
-                    await response.write(chunk)
+                    if id(request) not in self._muted:
+                        await response.write(chunk)
                 await response.write_eof()
             except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 pass  # the client ended its watch, or the test ended the proxy
+            finally:
+                self._watches.pop(id(request), None)
+                self._muted.discard(id(request))
             return response
 
     async def _lose(self, request: web.Request) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -71,6 +73,23 @@ class FaultyProxy:
             return web.json_response(document, status=answer.status)
 
 
+@contextmanager
+def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
+    """Run a proxy in a thread of its own while the block runs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = FaultyProxy(upstream)
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(30)
+    try:
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 def status(code: int, document: object = None, **headers: str) -> Fault:
     """Answer with a status."""
 
@@ -107,11 +126,11 @@ async def drip(request: web.Request) -> web.StreamResponse:
 
 
 async def huge(request: web.Request) -> web.StreamResponse:
-    """Send more than anybody wants, compressed to almost nothing."""
+    """Send a gigabyte, compressed to almost nothing."""
     response = web.StreamResponse()
     response.enable_compression()
     await response.prepare(request)
-    for _ in range(400):
+    for _ in range(1024):
         await response.write(b" " * 2**20)
     return response
 

@@ -86,6 +86,17 @@ def wait_ready(plane: ControlPlane, namespace: str, name: str, ready: int, timeo
     )
 
 
+def wait_served(plane: ControlPlane, definition: str) -> None:
+    """Wait until a CustomResourceDefinition is served."""
+
+    def served() -> bool:
+        # For a moment after its creation the conditions are null, which kubectl takes for an error.
+        waited = plane.kubectl("wait", "--for=condition=Established", f"crd/{definition}", "--timeout=30s", check=False)
+        return waited.returncode == 0
+
+    wait_for(f"{definition} to be served", served, 60.0)
+
+
 class PrometheusFactory:
     """Starts real Prometheus processes under one folder."""
 

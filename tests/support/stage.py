@@ -5,6 +5,7 @@ The operator runs with the service account and the rights that the chart ships, 
 
 import os
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from localplane.prom import Prometheus
 from localplane.waiting import wait_for
 from support.engines import ScriptedEngines
 from support.manifests import documents, helm_template
-from support.plane import apply_in, deployment, replicas_of
+from support.plane import apply_in, deployment, replicas_of, wait_served
 
 SYSTEM = "pdscaler-system"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:pdscaler"
@@ -28,6 +29,8 @@ NAME = "tiny"
 PREFILL = "tiny-prefill"
 DECODE = "tiny-decode"
 ARRIVALS = "llm_d_epp_request_total"
+QUICK: dict[str, Any] = {"metrics": {"window": "5s"}, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 2}}}
+"""Changes to the spec that let a load be followed sooner, where the rate need not be exact."""
 _RIGHTS = {"CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
@@ -83,7 +86,7 @@ def apply_rights(plane: ControlPlane) -> Path:
     rendered = documents(helm_template(plane.tools, namespace=SYSTEM))
     rights = [document for document in rendered if document["kind"] in _RIGHTS]
     plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *rights)
-    plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+    wait_served(plane, "pddeployments.pdscaler.io")
     return plane.service_account_kubeconfig(SYSTEM, "pdscaler")
 
 
@@ -99,12 +102,16 @@ class Stage:
     run_dir: Path
     operators: list[Process] = field(default_factory=list)
     audit_mark: int = 0
+    health_url: str = ""
+    """Of the operator started last, like ``metrics_url``."""
+    metrics_url: str = ""
 
     def start_operator(
         self,
         kubeconfig: Path | None = None,
         *,
         cluster_wide: bool = False,
+        prometheus_url: str | None = None,
         settings: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Process:
@@ -112,13 +119,15 @@ class Stage:
 
         ``settings`` replaces keys of its configuration; ``environ`` adds variables.
         """
+        health, metrics = free_port(), free_port()
+        self.health_url, self.metrics_url = f"http://127.0.0.1:{health}/healthz", f"http://127.0.0.1:{metrics}/metrics"
         config = {
             "evaluationPeriod": "1s",
             "namespaces": [] if cluster_wide else [self.namespace],
             "kubeconfig": str(kubeconfig or self.kubeconfig),
-            "metricsAddress": f"127.0.0.1:{free_port()}",
-            "healthAddress": f"127.0.0.1:{free_port()}",
-            "prometheus": {"endpoints": {"default": {"url": self.prometheus.url, "timeout": "2s"}}},
+            "metricsAddress": f"127.0.0.1:{metrics}",
+            "healthAddress": f"127.0.0.1:{health}",
+            "prometheus": {"endpoints": {"default": {"url": prometheus_url or self.prometheus.url, "timeout": "2s"}}},
             **(settings or {}),
         }
         number = len(self.operators)
@@ -218,6 +227,19 @@ class Stage:
     def requests(self) -> list[AuditRequest]:
         """Return every request of the operator in this namespace since the stage was set."""
         return list(self.plane.audit_log.requests(user=ACCOUNT, namespace=self.namespace, since=self.audit_mark))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a sample of the operator's own metrics; 0 where there is none."""
+        inside = ",".join(f'{label}="{labels[label]}"' for label in sorted(labels))
+        series = f"{name}{{{inside}}} " if labels else f"{name} "
+        with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.removeprefix(series)) for line in lines if line.startswith(series)), 0.0)
+
+    def alive(self) -> bool:
+        """Whether the operator says that it is."""
+        with urllib.request.urlopen(self.health_url, timeout=10) as answer:
+            return bool(answer.status == 200)
 
     def never(self, what: str, probe: Callable[[], bool], seconds: float) -> None:
         """Watch for some seconds that something does not happen."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdscaler.api.config import OperatorConfig
+from pdscaler.cluster.changes import ForeignChange
 from pdscaler.cluster.errors import NOT_FOUND, ClusterError, ConflictError
 from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.cluster.fence import NotLeadingError
@@ -121,6 +122,12 @@ class FakeCluster:
     """(target, before, after), in order."""
     retained: frozenset[TargetRef] = frozenset()
     version: int = 1
+    rivals: dict[str, str] = field(default_factory=dict)
+    """Other autoscalers by target."""
+    blind: str = ""
+    """Which autoscalers would go unnoticed."""
+    changes: dict[str, list[ForeignChange]] = field(default_factory=dict)
+    """Changes by somebody else by target."""
 
     def set(self, name: str, replicas: int, **state: Any) -> None:
         """Set the replicas of a target; all are ready unless ``state`` says otherwise."""
@@ -148,6 +155,25 @@ class FakeCluster:
         """Name the pods."""
         state = self._there(ref)
         return frozenset(f"{ref.name}-{n}" for n in range(state.spec_replicas if isinstance(state, PoolState) else 0))
+
+    def rival(self, ref: TargetRef) -> str:
+        """Name another autoscaler."""
+        return self.rivals.get(ref.name, "")
+
+    def unwatched(self, ref: TargetRef) -> str:
+        """Say which autoscalers would go unnoticed."""
+        return self.blind
+
+    def foreign_changes(self, ref: TargetRef) -> tuple[ForeignChange, ...]:
+        """Return what somebody else changed."""
+        return tuple(self.changes.get(ref.name, ()))
+
+    def flip(self, name: str, replicas: int, at_s: float, *, by: str = "kubectl", overrode: bool = True) -> None:
+        """Let somebody else change the replicas of a target."""
+        before = self.replicas(name)
+        self.set(name, replicas)
+        change = ForeignChange(f"Deployment/{name}", at_s, str(self.version), before, replicas, by, overrode)
+        self.changes.setdefault(name, []).append(change)
 
     def _there(self, ref: TargetRef) -> PoolState | TargetUnknown:
         missing = TargetUnknown("FailedGetScale", f'Deployment "{ref.name}" not found in "{ref.namespace}"')

@@ -111,6 +111,13 @@ presets: /etc/pdscaler-presets
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+# Other autoscalers on the same targets are noticed, not fought. Without these nothing breaks, and AbleToScale says so.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [list, watch]
 {{- range .Values.targets }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources: {{ .resources | toJson }}

@@ -17,6 +17,7 @@ MAX_DECISIONS = 10
 MAX_RECOMMENDATIONS = 256
 MAX_EVENTS = 256
 MAX_POINTS = 24
+MAX_FLIPS = 3
 
 
 def _clip_text(length: int) -> Callable[[object], object]:
@@ -240,6 +241,17 @@ class EventMemory(StatusModel):
     )
 
 
+class FlipMemory(StatusModel):
+    """A change by somebody else of what was ordered."""
+
+    target: Line
+    time: Time
+    version: Word
+    from_: Count = Field(alias="from")
+    to: Count
+    by: Line = ""
+
+
 class PoolMemoryStatus(StatusModel):
     """What one pool's behavior must remember over a restart."""
 
@@ -251,6 +263,10 @@ class PoolMemoryStatus(StatusModel):
     events: Annotated[
         tuple[EventMemory, ...], Field(max_length=MAX_EVENTS), BeforeValidator(_clip_list(MAX_EVENTS))
     ] = ()
+    flips: Annotated[tuple[FlipMemory, ...], Field(max_length=MAX_FLIPS), BeforeValidator(_clip_list(MAX_FLIPS))] = (
+        Field(default=(), description="Changes by somebody else of what was ordered.")
+    )
+    contested_until: Time | None = Field(default=None, description="Nothing is written until then: see AbleToScale.")
 
 
 class WorkloadMemory(StatusModel):

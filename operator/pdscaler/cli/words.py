@@ -8,6 +8,7 @@ LIMITS: Mapping[Limit, str] = {
     Limit.MIN_REPLICAS: "minReplicas keeps it up",
     Limit.MAX_REPLICAS: "maxReplicas keeps it down",
     Limit.MAX_GPUS: "the GPU budget (constraints.maxGPUs) keeps it down",
+    Limit.GPUS_NOT_FREE_YET: "it waits for GPUs of the budget that replicas still hold until they are gone",
     Limit.RATIO: "the ratio of prefill to decode (constraints.ratio) moves it",
     Limit.SERVICE_TIME_EXCEEDS_SLO: "one request alone misses the target on this engine: more replicas cannot help",
     Limit.SCALE_UP_STABILIZATION: "scale-up waits for its stabilisation window",

@@ -1,7 +1,8 @@
-"""What the cluster says of targets and their pods, kept current by watches. May import cluster, core and errors.
+"""What the cluster says of targets, their pods and who else scales them, kept current by watches.
 
-One watch per kind of target and one of pods; per namespace where the operator is confined to some. Answers come from
-memory at once. What is not known is a :class:`TargetUnknown` with its reason, never a zero.
+One watch per kind of target, one of pods, one per kind of autoscaler; per namespace where the operator is confined to
+some. Answers come from memory at once. What is not known is a :class:`TargetUnknown` with its reason, never a zero.
+May import cluster, core and errors.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from pdscaler.cluster import rivals
+from pdscaler.cluster.changes import ChangeLog, ForeignChange
 from pdscaler.cluster.connection import Connection, collection_path
 from pdscaler.cluster.errors import FORBIDDEN, NOT_FOUND, UNREACHABLE, ClusterError
 from pdscaler.cluster.pods import PodInfo, count_pods
@@ -98,21 +101,25 @@ class ClusterCache:
         self._pod_reflectors: Mapping[Scope, Reflector[PodKey]] = {}
         self._scales = ScaleCache(ScaleReader(connection))
         self._kinds: dict[KindRef, _Followed] = {}
+        self._rivals = rivals.follow(connection, self._scopes, clock, self._rng)
+        self._changes = ChangeLog(clock)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
-        """Begin to follow pods; returns once they are read, or once it is known that they cannot be.
+        """Begin to follow pods and autoscalers; returns once they are read, or once it is known that they cannot be.
 
         It never fails: a server that does not answer yet is tried again, and :meth:`target` says what is the matter.
         """
         if self._tasks:
             return
         self._pod_reflectors = self._reflectors(self._pods, self._pod_path)
+        of_rivals = [(each.kind.plural, reflector) for each in self._rivals for reflector in each.reflectors.values()]
         self._tasks = (
             *(_task(reflector.run(), "pods") for reflector in self._pod_reflectors.values()),
+            *(_task(reflector.run(), plural) for plural, reflector in of_rivals),
             _task(self._scales.run(), "scales"),
         )
-        await _first_answers(self._pod_reflectors.values())
+        await _first_answers([*self._pod_reflectors.values(), *(reflector for _, reflector in of_rivals)])
 
     async def stop(self) -> None:
         """End every watch; nothing is left running."""
@@ -142,6 +149,7 @@ class ClusterCache:
         """Stop following every target but these."""
         kept = set(refs)
         self._scales.retain(kept)
+        self._changes.retain(kept)
         kinds = {ref.of_kind for ref in kept}
         dropped = [self._kinds.pop(kind) for kind in list(self._kinds) if kind not in kinds]
         await _cancel([task for followed in dropped for task in followed.tasks])
@@ -189,6 +197,37 @@ class ClusterCache:
         chosen = self._pods.select(ref.namespace, reading.selector)
         return frozenset(pod.name for pod in chosen if pod.gone_at_s is None or pod.gone_at_s >= since_s)
 
+    def rival(self, ref: TargetRef) -> str:
+        """Name another autoscaler of a target: ``HorizontalPodAutoscaler serving/chat``; empty where none is known."""
+        for each in self._rivals:
+            found = each.store.of(ref.identity)
+            if found and not self._absent(ref, each):
+                return found
+        return ""
+
+    def unwatched(self, ref: TargetRef) -> str:
+        """Say which autoscalers of a target would go unnoticed, and why; empty where none would."""
+        said = []
+        for each in self._rivals:
+            doubt = self._doubt(ref, each.reflectors) if self._within(ref) else None
+            if doubt is not None and not self._absent(ref, each):
+                said.append(f"{each.kind.kind}s cannot be read ({doubt}): one on a target would go unnoticed")
+        return "; ".join(said)
+
+    def foreign_changes(self, ref: TargetRef) -> tuple[ForeignChange, ...]:
+        """Return the last changes of a target's replicas by others than this operator, the oldest first."""
+        return self._changes.of(ref)
+
+    def ordered(self, ref: TargetRef, replicas: int) -> None:
+        """Take note of an order of ours, before it is sent."""
+        self._changes.ordered(ref, replicas)
+
+    def _absent(self, ref: TargetRef, followed: rivals.Followed) -> bool:
+        """Whether the cluster does not serve a kind of autoscaler, or no longer does."""
+        reflector = followed.reflectors.get(self._scope(ref))
+        problem = None if reflector is None else reflector.problem
+        return problem is not None and problem.reason == NOT_FOUND
+
     def _existing(self, ref: TargetRef, selector: Selector) -> tuple[PodInfo, ...]:
         chosen = self._pods.select(ref.namespace, selector)
         return tuple(pod for pod in chosen if pod.gone_at_s is None and not pod.finished)
@@ -228,7 +267,7 @@ class ClusterCache:
 
     def _doubt(self, ref: TargetRef, reflectors: Mapping[Scope, Reflector[Any]]) -> ClusterError | None:
         """Why what a reflector has read must not be believed now; None where it may be."""
-        reflector = reflectors.get(ref.namespace if self._namespaces else None)
+        reflector = reflectors.get(self._scope(ref))
         if reflector is None or reflector.contact_s is None:
             problem = None if reflector is None else reflector.problem
             return problem or ClusterError(UNREACHABLE, "the API server has not answered yet")
@@ -242,11 +281,14 @@ class ClusterCache:
     def _within(self, ref: TargetRef) -> bool:
         return not self._namespaces or ref.namespace in self._namespaces
 
+    def _scope(self, ref: TargetRef) -> Scope:
+        return ref.namespace if self._namespaces else None
+
     def _follow(self, kind: KindRef) -> _Followed:
         async def locate(scope: Scope) -> str:
             return (await find_mapping(self._connection, kind)).collection(scope)
 
-        store = TargetStore(kind, self._scales.mark)
+        store = TargetStore(kind, self._scales.mark, self._changes.saw)
         reflectors = self._reflectors(store, locate)
         tasks = tuple(_task(reflector.run(), str(kind)) for reflector in reflectors.values())
         return _Followed(store, reflectors, tasks)
@@ -254,11 +296,14 @@ class ClusterCache:
     def _reflectors(
         self, store: Store[Any], locate: Callable[[Scope], Coroutine[Any, Any, str]]
     ) -> Mapping[Scope, Reflector[Any]]:
-        scopes: tuple[Scope, ...] = self._namespaces or (None,)
         return {
             scope: Reflector(self._connection, locate, store, scope, clock=self._clock, rng=self._rng)
-            for scope in scopes
+            for scope in self._scopes
         }
+
+    @property
+    def _scopes(self) -> tuple[Scope, ...]:
+        return self._namespaces or (None,)
 
     async def _pod_path(self, scope: Scope) -> str:
         return collection_path("v1", "pods", scope)

@@ -4,6 +4,7 @@ A write states the resourceVersion that the decision was made on, so a write by 
 instead of overwritten.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdscaler.cluster.connection import Connection, Json
@@ -86,11 +87,14 @@ class ScaleWriter:
     ----------
     connection
         The API server.
+    ordered
+        Told of each order before it is sent.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, ordered: Callable[[TargetRef, int], None] | None = None) -> None:
         self._connection = connection
         self._reader = ScaleReader(connection)
+        self._ordered = ordered
 
     async def write(self, scale: Scale, replicas: int) -> Scale:
         """Order replicas, if the target is still as it was read.
@@ -118,6 +122,8 @@ class ScaleWriter:
         mapping = await self._reader.mapping(scale.ref.of_kind)
         body: Json = {"metadata": {"resourceVersion": scale.resource_version}, "spec": {"replicas": replicas}}
         path = mapping.scale(scale.ref.namespace, scale.ref.name)
+        if self._ordered is not None:
+            self._ordered(scale.ref, replicas)
         return _scale(scale.ref, await self._connection.patch(path, body))
 
 

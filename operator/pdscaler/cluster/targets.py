@@ -7,10 +7,11 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pdscaler.cluster.connection import Connection, Json, collection_path, group_path, segments
 from pdscaler.cluster.errors import NOT_FOUND, ClusterError
+from pdscaler.cluster.managers import scaled_by
 from pdscaler.cluster.selectors import Selector, selector_from_spec
 from pdscaler.core.decision import TargetUnknown
 
@@ -18,6 +19,10 @@ FAILED_GET_SCALE = "FailedGetScale"
 INVALID_SELECTOR = "InvalidSelector"
 NOT_SCALABLE = "NotScalable"
 """Reason of a :class:`ClusterError`: the kind is not served, or has no scale subresource."""
+
+
+TargetIdentity: TypeAlias = tuple[str, str, str, str]
+"""Namespace, API group, kind and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,17 @@ class TargetRef:
     def of_kind(self) -> KindRef:
         """The kind alone."""
         return KindRef(self.api_version, self.kind)
+
+    @property
+    def identity(self) -> TargetIdentity:
+        """What tells it from other objects: two versions of one kind are the same object."""
+        group, slash, _ = self.api_version.partition("/")
+        return self.namespace, group if slash else "", self.kind, self.name
+
+    @property
+    def short(self) -> str:
+        """Kind and name, ``Deployment/chat-decode``."""
+        return f"{self.kind}/{self.name}"
 
     def __str__(self) -> str:
         return f'{self.kind} "{self.name}" in "{self.namespace}"'
@@ -86,6 +102,10 @@ class TargetObject:
         Why the quota refuses more pods; empty where it does not.
     template
         Fingerprint of the pod template; 0 where there is none.
+    asked
+        ``spec.replicas``, for what it changed to; of kinds that only ``/scale`` describes it is no more than likely.
+    scaled_by
+        Field managers that own ``spec.replicas``, the latest first; empty where that is not known.
     """
 
     resource_version: str
@@ -94,6 +114,8 @@ class TargetObject:
     rollout: bool = False
     quota_message: str = ""
     template: int = 0
+    asked: int | None = None
+    scaled_by: tuple[str, ...] = ()
 
 
 async def find_mapping(connection: Connection, kind: KindRef) -> RestMapping:
@@ -141,18 +163,23 @@ def parse_target(document: Json, kind: KindRef, before: TargetObject | None) -> 
         What was kept of its previous version; None where it is new to us.
     """
     version = str(document["metadata"]["resourceVersion"])
-    if not kind.self_describing:
-        return TargetObject(version)
+    managers = scaled_by(document["metadata"])
     spec: Mapping[str, Any] = document.get("spec") or {}
+    if not kind.self_describing:
+        asked = spec.get("replicas")
+        return TargetObject(version, asked=asked if isinstance(asked, int) else None, scaled_by=managers)
     status: Mapping[str, Any] = document.get("status") or {}
     template = zlib.crc32(json.dumps(spec.get("template"), sort_keys=True).encode())
+    replicas = int(spec.get("replicas", 1))
     return TargetObject(
         resource_version=version,
-        replicas=int(spec.get("replicas", 1)),
+        replicas=replicas,
         selector=selector_from_spec(spec.get("selector") or {}),
         rollout=_rollout(document, kind, template, before),
         quota_message=_quota_message(status),
         template=template,
+        asked=replicas,
+        scaled_by=managers,
     )
 
 

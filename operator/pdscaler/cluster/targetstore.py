@@ -19,11 +19,19 @@ class TargetStore:
         The kind.
     changed
         Told of every object that is new, changed or gone.
+    replaced
+        Told of every object that changed: its last two versions.
     """
 
-    def __init__(self, kind: KindRef, changed: Callable[[TargetRef], None]) -> None:
+    def __init__(
+        self,
+        kind: KindRef,
+        changed: Callable[[TargetRef], None],
+        replaced: Callable[[TargetRef, TargetObject, TargetObject], None],
+    ) -> None:
         self._kind = kind
         self._changed = changed
+        self._replaced = replaced
         self._objects: dict[TargetKey, TargetObject] = {}
 
     def get(self, ref: TargetRef) -> TargetObject | None:
@@ -42,9 +50,11 @@ class TargetStore:
         """Keep an object, new or changed."""
         key = self.key(document)
         before = self._objects.get(key)
-        self._objects[key] = parse_target(document, self._kind, before)
-        if before is None or before.resource_version != self._objects[key].resource_version:
+        after = self._objects[key] = parse_target(document, self._kind, before)
+        if before is None or before.resource_version != after.resource_version:
             self._changed(self._ref(key))
+        if before is not None:
+            self._replaced(self._ref(key), before, after)
         return key
 
     def drop(self, key: TargetKey) -> None:

@@ -151,7 +151,7 @@ class Application:
         followers.push_async_callback(forecasts.close)
         advisor = Advisor(verifier)
         resources = PDDeployments(connection)
-        autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection), resources))
+        autoscaler = Autoscaler(advisor, Actuator(reader, ScaleWriter(connection, cache.ordered), resources))
         publisher = Publisher(StatusWriter(connection), EventWriter(connection, COMPONENT, clock), self._metrics, clock)
         worker = Worker(
             advisor=advisor,

@@ -12,6 +12,7 @@ from pdscaler.controller import calibrations, memory
 from pdscaler.controller.conditions import ConditionType, Truth
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.prepare import Document, key_of
+from pdscaler.controller.standoff import UNCONTESTED, Standoff
 from pdscaler.core.decision import PlanState, PoolState, TargetUnknown
 from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.plan import resume
@@ -45,6 +46,8 @@ class Entry:
         Pools whose windows were seeded with their replicas since this process began.
     failures
         Evaluations in a row with an order that could not be written.
+    standoffs
+        What somebody else's changes of each target came to.
     """
 
     key: ResourceKey
@@ -57,6 +60,7 @@ class Entry:
     written_at_s: float = -math.inf
     resumed: frozenset[Pool] = frozenset()
     failures: int = 0
+    standoffs: PerPool[Standoff] = UNCONTESTED
     _found: PDDeploymentStatus = field(default_factory=PDDeploymentStatus)
     _troubled_since_s: dict[Pool, float] = field(default_factory=dict)
     _looked_at: frozenset[Pool] = frozenset()
@@ -163,6 +167,7 @@ class Book:
                 memory.from_status(found.memory),
                 calibrations.from_memory(None if found.memory is None else found.memory.calibration),
                 written,
+                standoffs=memory.standoffs(found.memory),
                 _found=found,
             )
             self._entries[key] = known

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pdscaler.api.status import Condition
-from pdscaler.controller.evaluation import Evaluation, Rejection, ScaleWrite
+from pdscaler.controller.evaluation import Evaluation, Rejection, ScaleWrite, TargetConflict
+from pdscaler.controller.standoff import FLIPS, WINDOW_S
 from pdscaler.controller.times import rfc3339
 from pdscaler.core.decision import Limit, Outcome, TargetUnknown, Trouble
 from pdscaler.core.pools import Pool
@@ -183,8 +184,10 @@ def scaling_active(evaluation: Evaluation) -> Verdict:
     message = (
         f"Scaling {direction} is paused by annotation, the other direction is active."
         if direction
-        else ("Both pools are scaled.")
+        else "Both pools are scaled."
     )
+    if evaluation.conflict is not None:
+        message = "Nothing is written while somebody else scales a target; see AbleToScale."
     return Verdict(type_, Truth.TRUE, "ScalingEnabled", message)
 
 
@@ -195,16 +198,29 @@ def able_to_scale(evaluation: Evaluation, was_partial: bool) -> Verdict:
     if unreadable:
         said = ". ".join(_sentence(seen.message) for _, seen in unreadable)
         other = f" {unreadable[0][0].other.capitalize()} is not affected." if len(unreadable) == 1 else ""
+        if evaluation.conflict is not None:
+            other = f" {_contested(evaluation.conflict)}"
         soon = f"looking again every {format_duration(evaluation.period_s)}"
         return Verdict(type_, Truth.FALSE, unreadable[0][1].reason, f"{said}; {soon}.{other}")
     if evaluation.conflict is not None:
-        conflict = evaluation.conflict
-        target = f"{conflict.target.kind}/{conflict.target.name} ({conflict.pool})"
-        until = "not writing until it is gone or names another target."
-        return Verdict(type_, Truth.FALSE, "TargetConflict", f"{conflict.owner} also scales {target}; {until}")
+        return Verdict(type_, Truth.FALSE, "TargetConflict", _contested(evaluation.conflict))
     if evaluation.failed_writes:
         return _unwritten(evaluation, was_partial)
-    return Verdict(type_, Truth.TRUE, "ReadyForNewScale", "Both targets can be scaled.")
+    unwatched = f" {evaluation.unwatched}." if evaluation.unwatched else ""
+    return Verdict(type_, Truth.TRUE, "ReadyForNewScale", f"Both targets can be scaled.{unwatched}")
+
+
+def _contested(conflict: TargetConflict) -> str:
+    target = f"{conflict.target.short} ({conflict.pool})"
+    if conflict.standoff is None:
+        return f"{conflict.owner} also scales {target}; not writing until it is gone or names another target."
+    last, window = conflict.standoff.flips[-1], f"{WINDOW_S / 60:g} minutes"
+    who = f'Field manager "{conflict.owner}"' if conflict.owner else "Somebody"
+    return (
+        f"{who} set {target} away from what was ordered {FLIPS} times within {window}, last "
+        f"{last.before}→{last.after}; not writing until {window} have passed in which nobody else changed it. "
+        "Let one of the two decide the replicas."
+    )
 
 
 def _unwritten(evaluation: Evaluation, was_partial: bool) -> Verdict:

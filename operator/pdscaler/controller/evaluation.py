@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.expectation import PRESENT, Expectation
+from pdscaler.controller.standoff import UNCONTESTED, Standoff
 from pdscaler.core.decision import Decision, Outcome, Paused, PlanState, PoolState, TargetUnknown
 from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.pools import PerPool, Pool
@@ -14,6 +15,7 @@ from pdscaler.units import format_duration
 
 INVALID_SPEC = "InvalidSpec"
 INTERNAL_ERROR = "InternalError"
+NO_CHANGES: PerPool[int] = PerPool(0, 0)
 
 
 class ResourceKey(NamedTuple):
@@ -77,12 +79,23 @@ class ScaleWrite:
 
 @dataclass(frozen=True, slots=True)
 class TargetConflict:
-    """Somebody else scales one of the targets: we do not write until they are gone."""
+    """Somebody else scales one of the targets: we do not write until they are gone, or let it be.
+
+    Parameters
+    ----------
+    pool, target
+        What is contested.
+    owner
+        Who else, for people: ``PDDeployment serving/deepseek-v31``; of a standoff the field manager, empty where it is
+        not known.
+    standoff
+        What they did, where they are known by their changes only.
+    """
 
     pool: Pool
     target: TargetRef
     owner: str
-    """Who else, for people: ``PDDeployment serving/deepseek-v31``."""
+    standoff: Standoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,12 @@ class Evaluation:
         What load it went by.
     calibration
         What was learnt of the engines; None where nothing is to be learnt.
+    standoffs
+        What somebody else's changes of each target came to, for the next evaluation.
+    foreign_changes
+        Changes by somebody else of what was ordered that were new to it, of each pool.
+    unwatched
+        Which other autoscalers would go unnoticed, and why; empty where none would.
     """
 
     key: ResourceKey
@@ -140,6 +159,9 @@ class Evaluation:
     period_s: float
     expectation: Expectation = PRESENT
     calibration: CalibrationState | None = None
+    standoffs: PerPool[Standoff] = UNCONTESTED
+    foreign_changes: PerPool[int] = NO_CHANGES
+    unwatched: str = ""
 
     @property
     def at_s(self) -> float:

@@ -6,6 +6,7 @@ from pdscaler.api.status import (
     MAX_EVENTS,
     MAX_RECOMMENDATIONS,
     EventMemory,
+    FlipMemory,
     LengthStatus,
     MemoryStatus,
     PDDeploymentStatus,
@@ -13,17 +14,19 @@ from pdscaler.api.status import (
     RecommendationMemory,
     WorkloadMemory,
 )
+from pdscaler.cluster.changes import ForeignChange
+from pdscaler.controller.standoff import Standoff
 from pdscaler.controller.times import parse_rfc3339, rfc3339
 from pdscaler.core.decision import PlanState, PoolMemory, Recommendation, ScaleEvent
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.workload import LengthStats, WorkloadStats
 
 
-def to_status(state: PlanState) -> MemoryStatus:
+def to_status(state: PlanState, standoffs: PerPool[Standoff]) -> MemoryStatus:
     """Write a state as the status holds it; the newest entries are kept where there are too many."""
     return MemoryStatus(
-        prefill=_pool_to_status(state.pools.prefill),
-        decode=_pool_to_status(state.pools.decode),
+        prefill=_pool_to_status(state.pools.prefill, standoffs.prefill),
+        decode=_pool_to_status(state.pools.decode, standoffs.decode),
         telemetry_failures=state.telemetry_failures,
         fallback_active=state.fallback_active,
         healthy_since=None if state.healthy_since_s is None else rfc3339(state.healthy_since_s, milliseconds=True),
@@ -42,6 +45,12 @@ def from_status(memory: MemoryStatus | None) -> PlanState:
         healthy_since_s=parse_rfc3339(memory.healthy_since),
         last_workload=_workload_from_status(memory.last_workload),
     )
+
+
+def standoffs(memory: MemoryStatus | None) -> PerPool[Standoff]:
+    """Read what somebody else's changes of each target came to; what is missing or cannot be read is left out."""
+    memory = memory or MemoryStatus()
+    return PerPool(_standoff_from_status(memory.prefill), _standoff_from_status(memory.decode))
 
 
 def count_unreported(
@@ -103,7 +112,7 @@ def keep_orders(before: PlanState, after: PlanState, written: frozenset[Pool]) -
     return replace(before, pools=pools)
 
 
-def _pool_to_status(memory: PoolMemory) -> PoolMemoryStatus:
+def _pool_to_status(memory: PoolMemory, standoff: Standoff) -> PoolMemoryStatus:
     return PoolMemoryStatus(
         recommendations=tuple(
             RecommendationMemory(time=rfc3339(entry.at_s, milliseconds=True), replicas=entry.replicas)
@@ -115,6 +124,18 @@ def _pool_to_status(memory: PoolMemory) -> PoolMemoryStatus:
             )
             for entry in memory.events[-MAX_EVENTS:]
         ),
+        flips=tuple(
+            FlipMemory(
+                target=flip.target,
+                time=rfc3339(flip.at_s, milliseconds=True),
+                version=flip.version,
+                from_=flip.before,
+                to=flip.after,
+                by=flip.by,
+            )
+            for flip in standoff.flips
+        ),
+        contested_until=None if standoff.until_s is None else rfc3339(standoff.until_s, milliseconds=True),
     )
 
 
@@ -124,6 +145,18 @@ def _pool_from_status(memory: PoolMemoryStatus) -> PoolMemory:
     return PoolMemory(
         recommendations=tuple(Recommendation(at_s, replicas) for at_s, replicas in recommendations if at_s is not None),
         events=tuple(ScaleEvent(at_s, change, found) for at_s, change, found in events if at_s is not None),
+    )
+
+
+def _standoff_from_status(memory: PoolMemoryStatus) -> Standoff:
+    flips = ((parse_rfc3339(flip.time), flip) for flip in memory.flips)
+    return Standoff(
+        flips=tuple(
+            ForeignChange(flip.target, at_s, flip.version, flip.from_, flip.to, flip.by, overrode=True)
+            for at_s, flip in flips
+            if at_s is not None
+        ),
+        until_s=parse_rfc3339(memory.contested_until),
     )
 
 

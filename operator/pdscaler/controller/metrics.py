@@ -102,9 +102,23 @@ class Metrics:
             "pdscaler_leader", "1 where this replica may write, 0 where it stands by.", registry=self.registry
         )
         self._leader.set(1)
+        self._conflict = Gauge(
+            "pdscaler_target_conflict",
+            "1 where nothing is written because somebody else scales a target, else 0.",
+            resource,
+            registry=self.registry,
+        )
+        self._flips = Counter(
+            "pdscaler_foreign_changes",
+            "Changes by somebody else of replicas that were ordered, by pool.",
+            ("pool",),
+            registry=self.registry,
+        )
         # A counter that first appears at 1 hides its first increase from rate(): the known reasons start at 0.
         for reason in NoDataReason:
             self._failures.labels(reason.value)
+        for pool in Pool:
+            self._flips.labels(pool.value)
 
     def follow(self, leading: Callable[[], bool]) -> None:
         """Show from now on whether this replica leads; asked at each scrape."""
@@ -137,6 +151,9 @@ class Metrics:
         self._record_calibration(outcome)
         for write in outcome.writes:
             self._writes.labels(write.pool.value, write.result.value).inc()
+        for pool, changes in outcome.foreign_changes.items():
+            self._flips.labels(pool.value).inc(changes)
+        _show(self._conflict, tuple(outcome.key), float(outcome.conflict is not None))
         for pool, counts in decision.pools.items():
             for kind, value in zip(_KINDS, (outcome.current(pool), counts.recommended, counts.desired), strict=True):
                 _show(self._replicas, (*outcome.key, pool.value, kind), value)
@@ -174,6 +191,7 @@ class Metrics:
         for kind in _FORECASTS:
             _show(self._forecast, (*key, kind), None)
         _show(self._attainable, tuple(key), None)
+        _show(self._conflict, tuple(key), None)
 
     def exposition(self) -> bytes:
         """Return all samples in Prometheus' text format."""

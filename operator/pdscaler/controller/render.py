@@ -68,7 +68,7 @@ def render(outcome: Evaluation | Rejection, previous: PDDeploymentStatus) -> PDD
         prediction=_prediction(outcome),
         limited_by=limits(outcome),
         decisions=decisions,
-        memory=memory.to_status(outcome.state).model_copy(
+        memory=memory.to_status(outcome.state, outcome.standoffs).model_copy(
             update={"calibration": calibrations.to_memory(outcome.calibration)}
         ),
     )

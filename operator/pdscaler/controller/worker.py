@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pdscaler.cluster.changes import ForeignChange
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.apply import Applied
 from pdscaler.controller.book import Book, Entry
 from pdscaler.controller.calibrations import applied, calibrates, learnt
+from pdscaler.controller.claims import contest, rivalry, standoffs_after
 from pdscaler.controller.evaluate import Advisor, Autoscaler, Case
 from pdscaler.controller.evaluation import Evaluation, Rejection, ResourceKey, TargetConflict, broken
 from pdscaler.controller.expectation import Expectation
 from pdscaler.controller.prepare import Document, Prepared, fingerprint_of, key_of
 from pdscaler.controller.publish import Publisher
+from pdscaler.controller.standoff import Standoff
 from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
+from pdscaler.core.pools import PerPool
 from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.telemetry.subject import Subject
 from pdscaler.units import format_duration
@@ -28,6 +32,15 @@ class KnowsTargets(Protocol):
 
     def pod_names(self, ref: TargetRef, since_s: float) -> frozenset[str]:
         """Return the names of its pods, those gone since then included."""
+
+    def rival(self, ref: TargetRef) -> str:
+        """Name another autoscaler of a target; empty where none is known."""
+
+    def unwatched(self, ref: TargetRef) -> str:
+        """Say which autoscalers of a target would go unnoticed, and why; empty where none would."""
+
+    def foreign_changes(self, ref: TargetRef) -> tuple[ForeignChange, ...]:
+        """Return the last changes of its replicas by somebody else, the oldest first."""
 
 
 class ExpectsLoad(Protocol):
@@ -202,6 +215,10 @@ class Worker:
         seen = prepared.targets.map(self._targets.target)
         state = self._count_once(entry.key, entry.starting_state(seen, now_s), reading)
         inputs = PlanInputs(telemetry=_still_good(reading, now_s), targets=seen, paused=prepared.paused)
+        known = entry.standoffs
+        entry.standoffs = standoffs_after(known, prepared, self._targets.foreign_changes, now_s)
+        if not prepared.recommend_only:
+            conflict = conflict or rivalry(prepared, self._targets.rival) or contest(prepared, entry.standoffs)
         expectation = self._forecasts.expectation(prepared)
         entry.calibration = learnt(entry.calibration, prepared, inputs, now_s)
         prepared = applied(prepared, entry.calibration)
@@ -209,7 +226,7 @@ class Worker:
         path = self._advisor if prepared.recommend_only else self._autoscaler
         outcome = await path.evaluate(case)
         entry.state = outcome.state
-        evaluation = self._outcome(entry, case, outcome)
+        evaluation = self._outcome(entry, case, outcome, known)
         failed = bool(evaluation.failed_writes)
         return replace(evaluation, retry_s=entry.retry_s(failed, self._period_s))
 
@@ -221,7 +238,7 @@ class Worker:
             return replace(state, telemetry_failures=max(0, state.telemetry_failures - 1))
         return state
 
-    def _outcome(self, entry: Entry, case: Case, outcome: Applied) -> Evaluation:
+    def _outcome(self, entry: Entry, case: Case, outcome: Applied, known: PerPool[Standoff]) -> Evaluation:
         prepared, seen = case.prepared, outcome.inputs.targets
         return Evaluation(
             key=prepared.key,
@@ -241,6 +258,11 @@ class Worker:
             period_s=self._period_s,
             expectation=case.expectation,
             calibration=entry.calibration if calibrates(prepared) else None,
+            standoffs=entry.standoffs,
+            foreign_changes=PerPool(
+                entry.standoffs.prefill.fresh(known.prefill), entry.standoffs.decode.fresh(known.decode)
+            ),
+            unwatched="" if prepared.recommend_only else self._targets.unwatched(prepared.targets.prefill),
         )
 
 

@@ -41,6 +41,7 @@ class Limit(StrEnum):
     TARGET_AT_ZERO = "TargetAtZero"
     CAPACITY_PENDING = "CapacityPending"
     ROLLOUT = "RolloutInProgress"
+    GPUS_NOT_FREE_YET = "GPUsNotFreeYet"
     PODS_TERMINATING = "PodsTerminating"
     PODS_FAILING = "PodsFailing"
     NO_DATA = "NoData"

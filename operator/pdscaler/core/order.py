@@ -104,9 +104,12 @@ def cut_growth(
     loads: PerPool[Callable[[int], float]] = capacity.map(lambda each: lambda count: count * each)
     pair = largest_served(space, loads, orders.map(lambda order: max(order.current, order.desired)))
     pair = _spend_rest(space, pair, orders)
+    # What the budget holds in the end, but not yet, is another thing for people than a budget that is too small.
+    asked = sum(gpus[pool] * order.desired for pool, order in orders.items())
+    limit = Limit.GPUS_NOT_FREE_YET if asked <= constraints.max_gpus else Limit.MAX_GPUS
     for pool in Pool:
         if pair[pool] < orders[pool].desired:
-            orders = orders.replace(pool, orders[pool].moved(pair[pool], Limit.MAX_GPUS))
+            orders = orders.replace(pool, orders[pool].moved(pair[pool], limit))
     return orders
 
 

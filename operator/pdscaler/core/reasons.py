@@ -41,6 +41,7 @@ def limits_text(limits: Iterable[Limit], blocks: Iterable[Block], bounds: PoolLi
         Limit.MIN_REPLICAS: f"minReplicas {bounds.min_replicas}",
         Limit.MAX_REPLICAS: f"maxReplicas {bounds.max_replicas}",
         Limit.MAX_GPUS: "maxGPUs",
+        Limit.GPUS_NOT_FREE_YET: "waits for GPUs of the budget that replicas still hold until they are gone",
         Limit.RATIO: "the P:D ratio",
         Limit.SCALE_UP_STABILIZATION: f"more for less than {_seconds(behavior.scale_up)} yet",
         # What is ordered is the greatest need of the window.

@@ -205,7 +205,9 @@ async def test_stopping_leaves_no_task(control_plane: ControlPlane, api: Connect
     following = ClusterCache(api, [namespace, "default"])
     await following.start()
     await following.watch(target(namespace))
-    assert len(asyncio.all_tasks()) == len(before) + 5  # pods and Deployments of two namespaces, and the scales
+    assert (
+        len(asyncio.all_tasks()) == len(before) + 9
+    )  # pods, Deployments, two kinds of autoscalers of two namespaces; scales
     await following.stop()
     assert asyncio.all_tasks() == before
 

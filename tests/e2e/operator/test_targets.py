@@ -8,7 +8,7 @@ import pytest
 from localplane.waiting import wait_for
 from support.apiproxy import ApiProxy, Request
 from support.plane import replicas_of
-from support.stage import DECODE, NAME, PREFILL, Stage
+from support.stage import DECODE, NAME, PREFILL, QUICK, Stage
 
 
 def test_missing_target_is_reported_and_found_when_it_appears(stage: Stage) -> None:
@@ -50,21 +50,30 @@ def test_a_foreign_write_between_read_and_write_is_not_overwritten_blindly(stage
 def test_a_failed_second_write_is_partially_applied_until_both_agree(stage: Stage, tmp_path: Path) -> None:
     stage.apply_targets()
     stage.engines.set_load(130.0)
-    refuse = threading.Event()
-    refuse.set()
+    refusals: list[int] = [500]
 
     def hook(request: Request) -> int | None:
-        return 500 if refuse.is_set() and request.writes_scale and DECODE in request.path else None
+        return refusals[0] if refusals and request.writes_scale and DECODE in request.path else None
 
     with ApiProxy(stage.kubeconfig, hook) as proxy:
         stage.start_operator(proxy.kubeconfig(tmp_path / "proxied.kubeconfig"))
-        stage.apply()
+        stage.apply(**QUICK)
         condition = stage.wait_condition("AbleToScale", "False", "PartiallyApplied")
         assert "decode" in condition["message"]
         assert stage.replicas() == (2, 1)
-        refuse.clear()
+        refusals.clear()
         stage.wait_replicas(2, 7)
         stage.wait_condition("AbleToScale", "True", "ReadyForNewScale")
+        for code, rate_rps, (prefill, decode) in ((403, 210.0, (3, 11)), (409, 270.0, (4, 14))):
+            _, before = stage.replicas()
+            refusals.append(code)
+            stage.engines.set_load(rate_rps)
+            stage.wait_replicas(prefill, before)
+            stage.wait_condition("AbleToScale", "False", "PartiallyApplied")
+            assert stage.replicas() == (prefill, before)
+            refusals.clear()
+            stage.wait_replicas(prefill, decode)
+            stage.wait_condition("AbleToScale", "True", "ReadyForNewScale")
         stage.stop_operators()
 
 

@@ -73,8 +73,19 @@ def test_a_deployment_says_its_replicas_and_selector_itself() -> None:
     assert kept.quota_message == ""
 
 
-def test_of_other_kinds_only_the_version_is_kept() -> None:
-    assert parse_target(deployment(), KindRef("example.test/v1", "Deployment"), None) == TargetObject("7")
+def test_of_other_kinds_only_what_changed_is_kept() -> None:
+    kind = KindRef("example.test/v1", "Deployment")
+    assert parse_target(deployment(), kind, None) == TargetObject("7", asked=3)
+    assert parse_target({"metadata": {"resourceVersion": "7"}, "spec": {"replicas": "many"}}, kind, None) == (
+        TargetObject("7")
+    )
+
+
+def test_two_versions_of_a_kind_are_one_object_and_two_groups_are_not() -> None:
+    assert (
+        TargetRef("s", "apps/v1", "Deployment", "x").identity == TargetRef("s", "apps/v2", "Deployment", "x").identity
+    )
+    assert TargetRef("s", "v1", "Deployment", "x").identity == ("s", "", "Deployment", "x")
 
 
 def test_a_rollout_lasts_while_pods_of_an_older_template_exist() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pdscaler.api.status import PDDeploymentStatus
+from pdscaler.cluster.changes import ForeignChange
 from pdscaler.cluster.errors import ClusterError
 from pdscaler.controller import memory
 from pdscaler.controller.render import rounded
+from pdscaler.controller.standoff import UNCONTESTED, Standoff
 from pdscaler.controller.writerule import FIGURES_INTERVAL_S, worth_writing
 from pdscaler.core.decision import PlanState, PoolMemory, Recommendation, ScaleEvent
 from pdscaler.core.pools import PerPool
@@ -185,10 +187,17 @@ STATE = PlanState(
 )
 
 
+FLIP = ForeignChange("Deployment/deepseek-decode", START_S, "17", 4, 2, "kubectl", overrode=True)
+CONTESTED = PerPool(Standoff(), Standoff((FLIP, FLIP, FLIP), START_S + 600.0))
+
+
 @pytest.mark.parametrize("state", [STATE, PlanState(), replace(STATE, last_workload=WorkloadStats(0.0, None, None))])
-def test_the_memory_survives_the_status(state: PlanState) -> None:
-    written = PDDeploymentStatus(memory=memory.to_status(state)).to_document()
-    assert memory.from_status(PDDeploymentStatus.model_validate(written).memory) == state
+@pytest.mark.parametrize("standoffs", [UNCONTESTED, CONTESTED])
+def test_the_memory_survives_the_status(state: PlanState, standoffs: PerPool[Standoff]) -> None:
+    written = PDDeploymentStatus(memory=memory.to_status(state, standoffs)).to_document()
+    found = PDDeploymentStatus.model_validate(written).memory
+    assert memory.from_status(found) == state
+    assert memory.standoffs(found) == standoffs
 
 
 def test_a_memory_written_by_hand_is_read_as_far_as_it_goes() -> None:

@@ -365,9 +365,11 @@ class TestJointRules:
         # 64 GPUs: 2P6D turns to 4P4D. First decode shrinks; only then is there room.
         first = decide(inputs(LOAD, 2, 6), spec=budget(64))
         assert desired(first) == (2, 4)
-        assert first.pools.prefill.limited_by == (Limit.MAX_GPUS,)
+        assert first.pools.prefill.limited_by == (Limit.GPUS_NOT_FREE_YET,)
         draining = decide(inputs(LOAD, 2, PoolState(4, 4, terminating_replicas=2)), first.state, budget(64))
         assert desired(draining) == (2, 4)
+        assert draining.pools.prefill.limited_by == (Limit.GPUS_NOT_FREE_YET,)
+        assert "waits for GPUs of the budget that replicas still hold" in draining.pools.prefill.reason
         done = decide(inputs(LOAD, 2, 4), draining.state, budget(64))
         assert desired(done) == (4, 4)
 
