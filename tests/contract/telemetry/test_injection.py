@@ -96,68 +96,19 @@ def test_every_query_of_a_preset_is_one_to_a_real_parser_whatever_it_leaves_out(
         assert status == 200, (text, document)
 
 
-KEYWORDS = [
-    "and",
-    "or",
-    "unless",
-    "atan2",
-    "sum",
-    "avg",
-    "count",
-    "min",
-    "max",
-    "group",
-    "stddev",
-    "stdvar",
-    "topk",
-    "bottomk",
-    "count_values",
-    "quantile",
-    "limitk",
-    "limit_ratio",
-    "offset",
-    "smoothed",
-    "anchored",
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "bool",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "start",
-    "end",
-    "step",
-    "range",
-    "info",
-    "inf",
-    "nan",
-    "Inf",
-    "NaN",
-    "INF",
-    "Without",
-    "BY",
-    "true",
-    "false",
-    "rate",
-    "absent",
-    "scalar",
-    "vector",
-    "e1",
-    "x0",
-    "_",
-    "_1",
-]
+KEYWORDS = (
+    "and or unless atan2 sum avg count min max group stddev stdvar topk bottomk count_values quantile limitk",
+    "offset smoothed anchored by without on ignoring group_left group_right bool fill fill_left fill_right start end",
+    "limit_ratio step range info inf nan Inf NaN INF Without BY true false rate absent scalar vector e1 x0 _ _1",
+)
 
 
 def test_every_word_of_the_language_is_a_label_or_refused(history_url: str) -> None:
-    accepted = [word for word in KEYWORDS if LABEL_NAME.fullmatch(word)]
+    words = " ".join(KEYWORDS).split()
+    accepted = [word for word in words if LABEL_NAME.fullmatch(word)]
     status, document = ask(history_url, f"sum by ({', '.join(accepted)}) (up)")
     assert status == 200, document
-    for word in sorted(set(KEYWORDS) - set(accepted)):
+    for word in sorted(set(words) - set(accepted)):
         status, _ = ask(history_url, f"sum by ({word}) (up)")
         assert status == 400, f"{word} is refused for nothing"
 
