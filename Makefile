@@ -93,7 +93,7 @@ fuzz: $(STAMP) ## Fuzz every parser and every way in (MINUTES=10, SEED=1; build/
 		$(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
 audit: $(STAMP) $(AUDIT) ## Look for known vulnerabilities; write the SBOM and the licences (build/audit)
-	@$(BIN)/python -m audit --tools $(AUDIT_VENV)/bin
+	@$(BIN)/python -m audit --tools $(AUDIT_VENV)/bin $(if $(STRICT),--strict)
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

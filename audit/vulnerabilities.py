@@ -74,9 +74,19 @@ def look_up(pip_audit: Path, requirements: Sequence[Path]) -> Verdict | str:
     """
     reasons = []
     for service in SERVICES:
-        command = [pip_audit, "--disable-pip", "--no-deps", "--progress-spinner", "off", "-f", "json", "-s", service]
+        command = [
+            str(pip_audit),
+            "--disable-pip",
+            "--no-deps",
+            "--progress-spinner",
+            "off",
+            "-f",
+            "json",
+            "-s",
+            service,
+        ]
         for path in requirements:
-            command += ["-r", path]
+            command += ["-r", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -86,7 +96,7 @@ def look_up(pip_audit: Path, requirements: Sequence[Path]) -> Verdict | str:
             verdict = judge(json.loads(done.stdout))
         except (ValueError, KeyError, TypeError):
             said = (done.stderr.strip().splitlines() or ["no report"])[-1]
-            reasons.append(f"{service}: {said[:160]}")
+            reasons.append(f"{service}: {said[:100]}")
             continue
         if verdict.audited:
             return verdict

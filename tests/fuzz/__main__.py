@@ -16,7 +16,7 @@ from pathlib import Path
 from fuzz.everything import TARGETS
 from fuzz.target import Outcomes, Target, run
 
-ROUND = 500
+ROUND = 100
 """Cases between two looks at the clock."""
 
 
