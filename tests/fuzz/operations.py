@@ -68,10 +68,37 @@ def _full_status() -> dict[str, Any]:
     return copy.deepcopy(world.status())
 
 
+def _filled(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+    """Return a document in which every field that a schema knows has a value of its type."""
+    if "$ref" in schema:
+        return _filled(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    for choices in ("anyOf", "allOf"):
+        if choices in schema:
+            return _filled(next(part for part in schema[choices] if part.get("type") != "null"), definitions)
+    if "enum" in schema or "const" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    match schema.get("type"):
+        case "object" if "properties" in schema:
+            return {name: _filled(part, definitions) for name, part in schema["properties"].items()}
+        case "object":
+            return {"name": _filled(schema.get("additionalProperties") or {"type": "string"}, definitions)}
+        case "array":
+            return [_filled(schema.get("items") or schema["prefixItems"][0], definitions)] * 2
+        case "integer":
+            return 3
+        case "number":
+            return 1.5
+        case "boolean":
+            return True
+    return "2026-11-21T12:00:00Z" if schema.get("format") == "date-time" else "12.5"
+
+
+_SCHEMA = PDDeploymentStatus.model_json_schema(by_alias=True)
+_EVERYTHING: dict[str, Any] = _filled(_SCHEMA, _SCHEMA["$defs"])
 _STATUS = _full_status()
 _CASES = st.tuples(
     _telemetry(),
-    documents([_STATUS, {}], most=5),
+    documents([_STATUS, _EVERYTHING, {}], most=5),
     st.dictionaries(
         st.sampled_from(("pdscaler.io/paused", "pdscaler.io/paused-scale-down", "pdscaler.io/x", "other")),
         st.sampled_from(NASTY_TEXTS),
@@ -105,6 +132,7 @@ def _evaluate(case: tuple[Telemetry, Any, dict[str, str], tuple[int, int]]) -> s
 
 
 _DOCUMENT = pddeployment_document("llama")
+_SHOWN = [_DOCUMENT, {**_DOCUMENT, "status": _EVERYTHING}, {"metadata": {}, "spec": None}]
 
 
 def _shown(document: Any) -> str:
@@ -156,6 +184,6 @@ _FIELDS = st.dictionaries(
 
 TARGETS = (
     Target("operator: any load, status and annotations", _CASES, _evaluate),
-    Target("commands: any PDDeployment", documents([_DOCUMENT, {"metadata": {}, "spec": None}], most=6), _shown),
+    Target("commands: any PDDeployment", documents(_SHOWN, most=6), _shown),
     Target("logs: any names and messages", _FIELDS, _logged),
 )
