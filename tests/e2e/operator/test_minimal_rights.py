@@ -29,6 +29,7 @@ from support.plane import deployment
 from support.rights import Right, rights_of, without
 from support.world import resource
 
+LEASE_S = 3
 PLACE = "rights-under-test"
 """Stands for the namespace in what the chart renders."""
 
@@ -104,6 +105,9 @@ PROOFS = {
         "the scale is read before a write", refused("get", "deployments/scale")
     ),
     ("apps", "deployments/scale", "patch"): Proof("replicas are ordered", refused("patch", "deployments/scale")),
+    ("coordination.k8s.io", "leases", "get"): Proof("a replica takes the lead", lambda seen: not seen.first),
+    ("coordination.k8s.io", "leases", "create"): Proof("the first replica takes the lead", lambda seen: not seen.first),
+    ("coordination.k8s.io", "leases", "patch"): Proof("the lead is kept", lambda seen: not seen.late),
 }
 """Group, resource and verb of every right that a role may grant -> what fails without it."""
 
@@ -144,6 +148,12 @@ class Trial:
         nobody = f"http://127.0.0.1:{free_port()}"
         settings |= {"evaluationPeriod": "500ms", "metricsAddress": "", "healthAddress": "", "verifyPlans": False}
         settings |= {"prometheus": {"endpoints": {"default": {"url": nobody}}}, "namespaces": [self.namespace]}
+        settings |= {
+            "leaseNamespace": self.namespace,
+            "leaseDuration": f"{LEASE_S}s",
+            "renewDeadline": "2s",
+            "retryPeriod": "500ms",
+        }
         settings |= {"kubeconfig": str(self.plane.service_account_kubeconfig(self.namespace, "pdscaler"))}
         file = folder / f"{self.namespace}.yaml"
         file.write_text(yaml.safe_dump(settings))
@@ -240,6 +250,7 @@ async def test_without_any_one_right_something_fails_and_with_all_nothing_is_den
     applications = await asyncio.gather(*(asyncio.to_thread(trial.application, config, tmp_path) for trial in trials))
     async with running(applications):
         await until("the order", lambda: whole.seen().orders_counted == 1 and whole.seen().ordered == 2)
+        await asyncio.sleep(LEASE_S)  # who cannot renew its lease has lost it by now
         # Somebody takes the replica away again, and a second PDDeployment comes.
         for trial in trials:
             if trial.right is None or trial.right.resource == "events":
