@@ -26,7 +26,7 @@ from pdscaler.cli.view import view_of
 from pdscaler.cluster.events import sanitize
 from pdscaler.controller.logs import FIELDS, JsonFormatter, TextFormatter
 from pdscaler.core.workload import LengthStats, PoolLoad, Telemetry, WorkloadStats
-from pdscaler.telemetry.values import MAX_VALUE, MIN_TOKENS
+from pdscaler.telemetry.values import MAX_VALUE, MIN_LATENCY_S, MIN_TOKENS
 from support.views import pddeployment_document
 from support.world import START_S, World, load, resource
 
@@ -38,6 +38,7 @@ _LENGTHS = st.none() | st.builds(
     st.sampled_from((0.0, 1.0, 1e6)) | st.floats(0, (MAX_VALUE / MIN_TOKENS) ** 2),
 )
 _FIGURES = st.none() | st.sampled_from((0.0, 3.0, -1.0, 5e-324)) | st.floats(-100 * MAX_VALUE, 100 * MAX_VALUE)
+_LATENCIES = st.none() | st.sampled_from((MIN_LATENCY_S, 0.02, 2.0)) | st.floats(MIN_LATENCY_S, MAX_VALUE)
 _LOADS = st.builds(PoolLoad, _FIGURES, _FIGURES, _FIGURES)
 
 
@@ -51,8 +52,8 @@ def _telemetry(draw: Draw) -> Telemetry:
     return replace(
         load(1.0),
         workload=workload,
-        ttft_mean_s=draw(_FIGURES),
-        tpot_mean_s=draw(_FIGURES),
+        ttft_mean_s=draw(_LATENCIES),
+        tpot_mean_s=draw(_LATENCIES),
         prefill=draw(_LOADS),
         decode=draw(_LOADS),
     )

@@ -25,7 +25,7 @@ from pdscaler.telemetry.presets import Preset, load_presets
 from pdscaler.telemetry.queries import SERIES_LABEL, Kind, Query, build_queries
 from pdscaler.telemetry.reader import Reader, ReadError, Sample, Series
 from pdscaler.telemetry.snapshot import Snapshot, build_table
-from pdscaler.telemetry.values import possible
+from pdscaler.telemetry.values import MIN_LATENCY_S, possible
 from support.subjects import subject
 
 _AT_S = 1_795_262_400.0
@@ -214,7 +214,7 @@ def _is_sound(found: Telemetry) -> None:
             assert 0 < lengths.mean_tokens < math.inf
             assert 0 <= lengths.scv < math.inf
     for latency in (found.ttft_mean_s, found.tpot_mean_s):
-        assert latency is None or math.isfinite(latency)
+        assert latency is None or MIN_LATENCY_S <= latency < math.inf
     for load in (found.prefill, found.decode):
         for figure in (load.waiting_requests, load.running_requests, load.kv_usage_ratio):
             assert figure is None or math.isfinite(figure)

@@ -12,6 +12,9 @@ MAX_VALUE: Final = 1e15
 MIN_TOKENS: Final = 1e-3
 """Least mean length, tokens: a thousand requests with one token among them."""
 
+MIN_LATENCY_S: Final = 1e-6
+"""Least mean latency, seconds: no engine answers faster."""
+
 
 def possible(value: float) -> float:
     """Return a value as it is, or as infinite where nothing that is measured is as large.
