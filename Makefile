@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The auditors have dependencies of their own, which are none of ours.
+AUDIT_VENV := build/audit/venv
+AUDIT := $(AUDIT_VENV)/.installed
 CLUSTER ?= local
 # Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 0.8 GB).
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers clean
+.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers fuzz audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +22,12 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(AUDIT): requirements/audit.txt
+	@echo "Installing the auditors into $(AUDIT_VENV)"
+	@$(PYTHON) -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	@touch $@
 
 install: $(STAMP) ## Create the virtual environment with the locked dependencies
@@ -56,6 +65,7 @@ lock: ## Lock the dependencies again (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q pyproject.toml --extra dev -o requirements/dev.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/go.in -o requirements/go.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/build.in -o requirements/build.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/audit.in -o requirements/audit.txt
 
 bench: $(STAMP) ## Measure speed and memory (build/bench/*.json)
 	@$(BIN)/python -m bench
@@ -82,6 +92,13 @@ soak-takeovers: $(STAMP) tools ## Force TAKEOVERS (10) changes of the leader wit
 bench-policy: $(STAMP) ## Replay every autoscaling policy on every trace (docs/policy-benchmark.md)
 	@$(BIN)/python -m bench.policy $(if $(TRACES),--traces $(TRACES)) $(if $(PROFILE),--profile "$(PROFILE)") \
 		$(if $(QUICK),--quick) $(OPTIONS)
+
+fuzz: $(STAMP) ## Fuzz every parser and every way in (MINUTES=10, SEED=1; build/fuzz/report.json)
+	@PYTHONPATH=operator:deploy/local:tests $(BIN)/python -m fuzz \
+		$(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
+
+audit: $(STAMP) $(AUDIT) ## Look for known vulnerabilities; write the SBOM and the licences (build/audit)
+	@$(BIN)/python -m audit --tools $(AUDIT_VENV)/bin $(if $(STRICT),--strict)
 
 clean: ## Remove what the targets made here (not the tools' cache)
 	@rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

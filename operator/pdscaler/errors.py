@@ -1,8 +1,10 @@
-"""Errors of the project. Imports nothing of the project.
+"""Errors of the project. Imports only what makes text printable.
 
 Every error a user can cause is a :class:`PdscalerError`: the command line prints its one line and exits with
 :attr:`PdscalerError.exit_status`; the controller turns it into a condition.
 """
+
+from pdscaler.printable import printable
 
 
 class PdscalerError(Exception):
@@ -31,7 +33,7 @@ class InvalidInputError(PdscalerError):
         super().__init__(field, problem, source)
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.source, self.field, self.problem) if part)
+        return printable(": ".join(part for part in (self.source, self.field, self.problem) if part))
 
     def with_source(self, source: str) -> "InvalidInputError":
         """Return the same error, naming the file or object that holds the field."""

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ EVERYTHING: dict[str, Any] = {
         "dashboard": {"enabled": True},
     },
     "health": {"port": 9091},
+    "networkPolicy": {"enabled": True, "metricsFrom": ["monitoring"], "egressPorts": [6443, 9090]},
     "serviceAccount": {"name": "operator", "annotations": {"a": "b"}},
     "podLabels": {"team": "inference"},
     "podAnnotations": {"c": "d"},
@@ -134,6 +136,25 @@ def test_credentials_are_mounted_from_named_objects_and_configured_where_they_ar
         endpoint.client_key_file: ("secret", "client", "tls.key"),
     }
     assert endpoint.timeout_s == 3.0
+
+
+def test_the_network_policy_names_the_ports_of_the_pod_and_no_metadata_service(tools: Tools) -> None:
+    assert not of_kind(render(tools), "NetworkPolicy")
+    objects = render(tools, EVERYTHING)
+    policy = one(objects, "NetworkPolicy")["spec"]
+    pods = one(objects, "Deployment")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
+    named = {port["name"] for port in pods["spec"]["containers"][0]["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == named
+    (scrapers,) = (rule["from"] for rule in policy["ingress"] if "from" in rule)
+    assert scrapers[0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["monitoring"]
+    dns, others = policy["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert [port["port"] for port in others["ports"]] == [6443, 9090]
+    blocks = [peer["ipBlock"] for peer in others["to"] if "ipBlock" in peer]
+    assert any(ip_address("169.254.169.254") in ip_network(hole) for block in blocks for hole in block["except"]), (
+        "clouds hand out credentials there"
+    )
 
 
 def test_presets_are_mounted_where_the_configuration_looks(tools: Tools, tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_a_document_names_exist(document: Path) -> None:
+    for file, name in re.findall(r"(tests/[\w./-]+\.py)::(\w+)", document.read_text()):
+        tests = re.findall(r"^\s*(?:async )?def (test_\w+)\(", (ROOT / file).read_text(), flags=re.MULTILINE)
+        assert name in tests, f"{file}::{name}"
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = [

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,18 @@ from localplane.plane import ControlPlane
 from localplane.toolset import Tools
 from localplane.waiting import wait_for
 from pdscaler.api.crd import CRD_NAME
-from support.manifests import CHART, ROOT, VERSION, Document, RenderError, documents, helm_template, kustomize, run
+from support.manifests import (
+    CHART,
+    ROOT,
+    VERSION,
+    Document,
+    RenderError,
+    documents,
+    helm_template,
+    kustomize,
+    one,
+    run,
+)
 from support.openapi import write_schemas
 
 pytestmark = pytest.mark.e2e
@@ -20,11 +32,17 @@ pytestmark = pytest.mark.e2e
 GROUPS = (
     "api/v1",
     "apis/apps/v1",
+    "apis/networking.k8s.io/v1",
     "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
     "apis/apiextensions.k8s.io/v1",
     "apis/pdscaler.io/v1alpha1",
 )
+CONFINED: dict[str, Any] = {
+    "namespaces": ["a", "b"],
+    "metrics": {"dashboard": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "metricsFrom": ["monitoring"]},
+}
 SAMPLES = sorted((ROOT / "deploy/samples").glob("*.yaml"))
 
 
@@ -49,7 +67,7 @@ def conform(tools: Tools, schemas: str, manifests: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("source", ["chart", "chart, namespaced", "deploy/base", "deploy/overlays/namespaced", "crds"])
 def test_manifests_fit_the_api_servers_own_schemas(tools: Tools, schemas: str, source: str) -> None:
-    values = {"namespaces": ["a", "b"], "metrics": {"dashboard": {"enabled": True}}} if "," in source else {}
+    values = CONFINED if "," in source else {}
     manifests = helm_template(tools, values) if source.startswith("chart") else kustomize(tools, source)
     assert conform(tools, schemas, manifests) == {
         "valid": len(documents(manifests)),
@@ -96,18 +114,40 @@ def test_the_api_server_takes_chart_and_base_and_overlay(
         assert len(done.stdout.splitlines()) == len(documents(manifests))
 
 
+@pytest.mark.parametrize("source", ["chart", "base"])
 def test_the_pod_is_admitted_where_pod_security_is_restricted(
-    control_plane: ControlPlane, tools: Tools, crd: None, namespace: str
+    control_plane: ControlPlane, tools: Tools, crd: None, namespace: str, source: str
 ) -> None:
     restricted(control_plane, namespace)
-    manifests = helm_template(tools, {"crds": {"install": False}}, release=f"pdscaler-{namespace}", namespace=namespace)
+    if source == "chart":
+        values = {"crds": {"install": False}, "networkPolicy": {"enabled": True}}
+        manifests = helm_template(tools, values, release=f"pdscaler-{namespace}", namespace=namespace)
+    else:
+        kept = [
+            found
+            for found in documents(kustomize(tools, "deploy/base").replace("pdscaler-system", namespace))
+            if found["kind"] not in {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+        ]
+        manifests = yaml.safe_dump_all(kept)
     control_plane.kubectl("apply", "-f", "-", input=manifests)
     try:
-        control_plane.kubectl(
-            *("rollout", "status", f"deployment/pdscaler-{namespace}", "-n", namespace, "--timeout=60s")
-        )
-        pod, _ = control_plane.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=pdscaler")["items"]
+        name = one(documents(manifests), "Deployment")["metadata"]["name"]
+        control_plane.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=60s")
+        pods = control_plane.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=pdscaler")["items"]
+        pod = pods[0]
         container = pod["spec"]["containers"][0]
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["securityContext"]["runAsUser"] > 10_000
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        tokens = [
+            part["serviceAccountToken"]
+            for volume in pod["spec"]["volumes"]
+            for part in volume.get("projected", {}).get("sources", ())
+            if "serviceAccountToken" in part
+        ]
+        assert [token["expirationSeconds"] <= 3607 for token in tokens] == [True]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
         assert not [volume for volume in pod["spec"]["volumes"] if "secret" in volume]
@@ -155,6 +195,9 @@ NEVER_ALLOWED = [
     ("create", "pods/exec"),
     ("get", "nodes"),
     ("create", "serviceaccounts/token"),
+    ("get", "deployments.apps"),
+    ("list", "namespaces"),
+    ("list", "customresourcedefinitions"),
 ]
 
 

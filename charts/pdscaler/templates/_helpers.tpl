@@ -121,7 +121,7 @@ presets: /etc/pdscaler-presets
 {{- range .Values.targets }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources: {{ .resources | toJson }}
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [{{ .apiGroup | quote }}]
   resources:
   {{- range .resources }}

@@ -1,8 +1,9 @@
-"""The status of a PDDeployment, as the operator writes it. May import only pydantic and base.
+"""The status of a PDDeployment, as the operator writes it. May import only pydantic, base and printable.
 
 Everything the operator writes is declared here, else the API server would prune it. Texts and lists are clipped to
-the schema's bounds instead of refused: a long message must never cost the status. Reading passes over the fields of
-other releases.
+the schema's bounds instead of refused: a long message must never cost the status. What is not printable is escaped,
+whoever wrote it: engines and pods have their words in messages, and whoever may write a status has all of it. Reading
+passes over the fields of other releases.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from pdscaler.api.base import Model
+from pdscaler.printable import clipped
 
 MAX_DECISIONS = 10
 MAX_RECOMMENDATIONS = 256
@@ -22,7 +24,7 @@ MAX_FLIPS = 3
 
 def _clip_text(length: int) -> Callable[[object], object]:
     def clip(value: object) -> object:
-        return value[: length - 1] + "…" if isinstance(value, str) and len(value) > length else value
+        return clipped(value, length) if isinstance(value, str) else value
 
     return clip
 
@@ -36,7 +38,9 @@ def _clip_list(length: int) -> Callable[[object], object]:
 
 def _clip_map(length: int) -> Callable[[object], object]:
     def clip(value: object) -> object:
-        return dict(list(value.items())[:length]) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {clipped(key, 64) if isinstance(key, str) else key: entry for key, entry in [*value.items()][:length]}
 
     return clip
 

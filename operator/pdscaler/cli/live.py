@@ -80,7 +80,9 @@ def render(
 
 def console() -> Console:
     """Return standard output: as wide as the terminal, and wide enough for every table where it is none."""
-    return Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+    width = None if Console().is_terminal else _PLAIN_WIDTH
+    # What stands in a status is text: no [markup] and no :emoji: of rich.
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def title(view: View) -> Text:

@@ -1,7 +1,8 @@
-"""Results for people and for programs: aligned text, JSON, YAML. May import click and yaml.
+"""Results for people and for programs: aligned text, JSON, YAML. May import click, yaml and printable.
 
 Programs get one document on standard output; what is not finite is null there. People get aligned columns, colours
-only on a terminal and never as the only carrier of meaning.
+only on a terminal and never as the only carrier of meaning. What others wrote reaches no terminal as a sequence that
+it obeys: JSON and YAML escape what is not printable, and tables are made of texts that were read so.
 """
 
 import json
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+
+from pdscaler.printable import json_safe
 
 OUTPUTS: Final = ("table", "json", "yaml")
 GAP: Final = "   "
@@ -60,13 +63,21 @@ def emit(document: object, output: str, table: Callable[[], str] | None = None) 
         Makes the text for people; without it ``table`` prints YAML.
     """
     if output == "json":
-        click.echo(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+        click.echo(json_safe(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)))
     elif output == "table" and table is not None:
         click.echo(table())
     else:
-        import yaml
+        click.echo(_yaml(finite(document)), nl=False)
 
-        click.echo(yaml.safe_dump(finite(document), sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+def _yaml(document: object) -> str:
+    """Write YAML; in plain ASCII where a character of it is not printable."""
+    import yaml
+
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    if text.replace("\n", "").isprintable():
+        return text
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=False, width=120)
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:

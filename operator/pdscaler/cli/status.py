@@ -64,13 +64,14 @@ def status(name: str | None, all_namespaces: bool, watch: bool, output: str, whe
 def status_document(document: dict[str, Any]) -> dict[str, Any]:
     """Return the machine-readable form: identity, mode, pause, objectives and the operator's status as it stands."""
     view = view_of(document)
+    spec = document.get("spec")
     return {
         "namespace": view.namespace,
         "name": view.name,
         "mode": view.mode,
         "state": view.state,
         "paused": {"scaleUp": view.paused.scale_up, "scaleDown": view.paused.scale_down},
-        "slo": (document.get("spec") or {}).get("slo") or {},
+        "slo": (spec.get("slo") if isinstance(spec, dict) else None) or {},
         "healthy": view.seen and not view.problem and not view.troubles,
         "problems": trouble_lines(view),
         "status": document.get("status") or {},

@@ -1,6 +1,6 @@
 """A PDDeployment as the command line shows it: the document read once, leniently.
 
-May import api, core, units and the controller's reading of times.
+May import api, core, units, printable and the controller's reading of times.
 
 What cannot be read becomes a line that says so: a status view must work best when something is wrong.
 """
@@ -22,8 +22,10 @@ from pdscaler.controller.times import parse_rfc3339
 from pdscaler.core.decision import Limit, Paused
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.errors import InvalidInputError
+from pdscaler.printable import clipped
 
 UNKNOWN = "–"
+_LONGEST_WORD = 253
 _TROUBLE_WHEN_TRUE = frozenset({"Stalled", "ScalingLimited", "FallbackActive", "CapacityPending"})
 """Conditions that are well when False; all others are well when True."""
 
@@ -120,29 +122,32 @@ class View:
 
 def view_of(document: Mapping[str, Any]) -> View:
     """Read a PDDeployment as the API server holds it; never raises for what stands in it."""
-    metadata = document.get("metadata") or {}
-    raw_spec = document.get("spec") or {}
+    metadata, raw_spec = _mapping(document.get("metadata")), _mapping(document.get("spec"))
     spec, problem = None, ""
     try:
         spec = parse_pddeployment(document).spec
     except InvalidInputError as error:
         problem = str(error)
     try:
-        status = PDDeploymentStatus.model_validate(document.get("status") or {})
+        status = PDDeploymentStatus.model_validate(_mapping(document.get("status")))
     except ValidationError:
         status = PDDeploymentStatus()
         problem = problem or "status was written by another release: it cannot be read"
-    annotations = metadata.get("annotations") or {}
+    generation = metadata.get("generation")
     return View(
-        namespace=str(metadata.get("namespace") or "default"),
-        name=str(metadata.get("name") or UNKNOWN),
-        mode=str(raw_spec.get("mode") or "Auto"),
-        paused=paused_of(annotations),
-        generation=metadata.get("generation"),
+        namespace=clipped(str(metadata.get("namespace") or "default"), _LONGEST_WORD),
+        name=clipped(str(metadata.get("name") or UNKNOWN), _LONGEST_WORD),
+        mode=clipped(str(raw_spec.get("mode") or "Auto"), _LONGEST_WORD),
+        paused=paused_of(_mapping(metadata.get("annotations"))),
+        generation=generation if isinstance(generation, int) else None,
         spec=spec,
         problem=problem,
         status=status,
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def without_metrics(pool: PoolStatus) -> bool:

@@ -47,7 +47,7 @@ def build_registry() -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, memo: Context, **indices: Any) -> None:
-        kopfsettings.apply(settings, namespaced=bool(memo.config.namespaces))
+        kopfsettings.apply(settings)
         memo.inventory.attach(indices[INDEX])
         memo.start_loop()
 

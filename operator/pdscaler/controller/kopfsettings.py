@@ -21,15 +21,13 @@ class Patience:
         return itertools.chain((0.5, 1.0, 2.0, 4.0, 8.0), itertools.repeat(15.0))
 
 
-def apply(settings: kopf.OperatorSettings, namespaced: bool) -> None:
+def apply(settings: kopf.OperatorSettings) -> None:
     """Set what the operator needs otherwise than kopf's defaults.
 
     Parameters
     ----------
     settings
         Changed in place.
-    namespaced
-        The operator is confined to some namespaces: it may neither list namespaces nor CRDs.
     """
     settings.persistence.finalizer = f"{PREFIX}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
@@ -45,5 +43,7 @@ def apply(settings: kopf.OperatorSettings, namespaced: bool) -> None:
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
     settings.background.cancellation_polling = 5
-    settings.scanning.disabled = namespaced
+    # Once is enough: the application waits for the CRD before kopf starts. So it needs no right to read CRDs and
+    # namespaces, which hold what concerns nobody here.
+    settings.scanning.disabled = True
     settings.process.ultimate_exiting_timeout = 30

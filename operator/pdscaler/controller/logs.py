@@ -1,4 +1,4 @@
-"""Logging: one line per record, JSON or text, whatever is in it. Imports the standard library only.
+"""Logging: one line per record, JSON or text, whatever is in it. Imports no library.
 
 Names and messages come from users and from other systems, so nothing in them may break a line or colour a terminal.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pdscaler.controller.times import rfc3339
+from pdscaler.printable import json_safe, printable
 
 LIBRARIES = ("kopf", "aiohttp", "asyncio", "kubernetes", "urllib3", "prometheus_api_client", "py.warnings")
 FIELDS = "pdscaler_fields"
@@ -88,9 +89,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        # JSON escapes what lies below U+0020; U+007F and the C1 controls (8-bit escape sequences) are left to us.
-        text = json.dumps(_fields(record), ensure_ascii=False, default=str, separators=(",", ":"))
-        return "".join(_json_safe(character) for character in text)
+        return json_safe(json.dumps(_fields(record), ensure_ascii=False, default=str, separators=(",", ":")))
 
 
 class TextFormatter(logging.Formatter):
@@ -102,23 +101,6 @@ class TextFormatter(logging.Formatter):
         parts = [str(fields.pop("ts")), str(fields.pop("level")).upper().ljust(7), printable(str(fields.pop("event")))]
         parts += [f"{name}={_plain(value)}" for name, value in fields.items()]
         return " ".join(parts)
-
-
-def printable(text: str) -> str:
-    r"""Escape what is not printable, so that a text stays on its line and cannot colour a terminal.
-
-    Examples
-    --------
-    >>> print(printable("a\nb\x1b[31m"))
-    a\nb\x1b[31m
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-
-
-def _json_safe(character: str) -> str:
-    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _plain(value: object) -> str:

@@ -26,6 +26,7 @@ from pdscaler.telemetry.rates import Arrivals, check_fresh, completions_and_grow
 from pdscaler.telemetry.snapshot import Snapshot
 from pdscaler.telemetry.subject import Subject
 from pdscaler.telemetry.text import shown
+from pdscaler.telemetry.values import MAX_VALUE, MIN_LATENCY_S, MIN_TOKENS
 from pdscaler.units import format_number
 
 MAX_PREFIX_HIT_RATIO = 0.99
@@ -143,7 +144,7 @@ class _Reading:
             if count == 0 or count is None or total is None:
                 continue
             mean = total / count
-            if math.isfinite(mean) and mean > 0:
+            if MIN_TOKENS <= mean <= MAX_VALUE:
                 return _Histogram(place, mean)
             if not idle:
                 problem = "the mean is not a finite number" if not math.isfinite(mean) else "the mean is 0 tokens"
@@ -195,7 +196,7 @@ class _Reading:
     def _latency(self, quantity: Quantity) -> _Histogram | None:
         for place in self._places(quantity):
             count, total = place.total(Kind.MEAN, "count"), place.total(Kind.MEAN, "sum")
-            if count and total is not None and math.isfinite(total / count):
+            if count and total is not None and MIN_LATENCY_S <= total / count <= MAX_VALUE:
                 return _Histogram(place, total / count)
         return None
 

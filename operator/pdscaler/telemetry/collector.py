@@ -20,14 +20,12 @@ from pdscaler.telemetry.queries import Query, build_queries
 from pdscaler.telemetry.reader import Reader, ReadError
 from pdscaler.telemetry.snapshot import Snapshot, Table, build_table
 from pdscaler.telemetry.subject import Subject
-from pdscaler.telemetry.text import LABEL_NAME, shown
 from pdscaler.units import format_duration
 
 DEADLINE_S = 10.0
 """Time of a whole collection: below the default evaluation period of 15 s."""
 
 _SUBJECTS_AT_ONCE = 50
-_QUERY_LABELS = frozenset({"le", "quantile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +117,7 @@ class Collector:
                 find_preset(self._presets, subject.front_door_preset, "spec.metrics.frontDoor.preset")
         except InvalidInputError as error:
             return NoData(NoDataReason.NO_DATA, str(error))
-        for name in (subject.pool_label, *(name for name, _ in subject.front_door_labels)):
-            if name and (not LABEL_NAME.fullmatch(name) or name in _QUERY_LABELS or name.startswith("pdscaler_")):
-                return NoData(NoDataReason.NO_DATA, f"spec.metrics: {shown(name)} is not a label that can be matched")
-        return None
+        return None if not subject.bad_label else NoData(NoDataReason.NO_DATA, subject.bad_label)
 
     async def _snapshots(self, groups: Mapping[_Group, _Needs], ends_s: float) -> dict[_Group, Snapshot | NoData]:
         found: dict[_Group, Snapshot | NoData] = {}

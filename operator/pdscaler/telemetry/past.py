@@ -109,10 +109,13 @@ class PastReader:
         """
         ends_s = asyncio.get_running_loop().time() + limit_s
         groups: dict[_Group, list[Want]] = {}
+        found: dict[tuple[str, str], History | str] = {}
         for want in wants:
+            if want.subject.bad_label:
+                found[want.subject.key] = want.subject.bad_label
+                continue
             group = _Group(want.subject.endpoint, want.window_s, want.step_s, want.lengths)
             groups.setdefault(group, []).append(want)
-        found: dict[tuple[str, str], History | str] = {}
         answers = await asyncio.gather(*(self._read_group(group, own, ends_s) for group, own in groups.items()))
         for answer in answers:
             found.update(answer)

@@ -29,9 +29,9 @@ class Grid:
         """Return the values of a series on the grid; NaN where it has none."""
         column = np.full(self.count, np.nan)
         for at_s, value in series.values:
-            index = round((at_s - self.start_s) / self.step_s)
-            if 0 <= index < self.count and math.isfinite(value):
-                column[index] = value
+            place = (at_s - self.start_s) / self.step_s
+            if -0.5 <= place <= self.count - 0.5 and math.isfinite(value):
+                column[min(round(place), self.count - 1)] = value
         return column
 
 

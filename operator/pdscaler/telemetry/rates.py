@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pdscaler.core.workload import ArrivalSource, NoDataReason
 from pdscaler.telemetry.places import Place, unknown
 from pdscaler.telemetry.queries import FINE_S, Kind, window_step_s
+from pdscaler.telemetry.values import MAX_VALUE
 from pdscaler.units import format_duration, format_number
 
 LEAST_COVERAGE = 0.25
@@ -82,7 +83,10 @@ def rate_of(place: Place) -> float:
         least = format_duration(LEAST_COVERAGE * subject.window_s)
         problem = f"has samples of {format_duration(covered_s)} only of the window of {window}; waiting for {least}"
         raise unknown(NoDataReason.NO_DATA, f"{place.shown} {problem}")
-    return max(0.0, rate) * subject.window_s / covered_s
+    found = max(0.0, rate) * subject.window_s / covered_s
+    if found > MAX_VALUE:
+        raise unknown(NoDataReason.NON_FINITE, f"{place.shown}: the rate is no rate that can be")
+    return found
 
 
 def scrape_interval_s(place: Place) -> float | None:

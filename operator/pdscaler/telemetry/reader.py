@@ -7,7 +7,8 @@ follows no redirect, bounds the size, and reads status, warnings and result type
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -20,10 +21,13 @@ from urllib3.util.retry import Retry
 
 from pdscaler.core.workload import NoDataReason
 from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.values import possible
 from pdscaler.units import format_duration
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _CHUNK_BYTES: Final = 256 * 1024
+_END_OF_TIME_S: Final = 1e11
+"""The year 5138: beyond it nobody measures, and before the last time that the library can write."""
 _INFO_PREFIX: Final = "PromQL info:"
 _ERROR_TYPES: Final = frozenset(
     {"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found"}
@@ -76,10 +80,11 @@ class Reader:
     def time_s(self, timeout_s: float) -> float:
         """Ask for Prometheus's own time, seconds since the epoch."""
         answer = self._ask("time()", {}, timeout_s, "scalar")
-        try:
-            return float(answer[1])
-        except (TypeError, ValueError, IndexError, KeyError):
-            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+        with _form():
+            now_s = float(answer[1])
+        if not 0.0 < now_s < _END_OF_TIME_S:
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave a time that cannot be")
+        return now_s
 
     def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
         """Evaluate an instant query.
@@ -99,10 +104,8 @@ class Reader:
             If there is no trustworthy answer.
         """
         answer = self._ask(text, {"time": f"{at_s:.3f}"}, timeout_s, "vector")
-        try:
-            return [Sample(element["metric"], float(element["value"][1])) for element in answer]
-        except (TypeError, ValueError, IndexError, KeyError):
-            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+        with _form():
+            return [Sample(_labels(element["metric"]), possible(float(element["value"][1]))) for element in answer]
 
     def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
         """Evaluate a query at ``start_s``, ``start_s + step_s``, … up to ``end_s``.
@@ -127,15 +130,14 @@ class Reader:
             return client.custom_query_range(text, start, end, f"{step_s:g}s", params=limits, timeout=limit_s)
 
         answer = self._exchange(send, timeout_s, "matrix")
-        try:
+        with _form():
             return [
                 Series(
-                    element["metric"], tuple((float(at_s), float(value)) for at_s, value in element.get("values", ()))
+                    _labels(element["metric"]),
+                    tuple((float(at_s), possible(float(value))) for at_s, value in element.get("values", ())),
                 )
                 for element in answer
             ]
-        except (TypeError, ValueError, IndexError, KeyError):
-            raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -231,7 +233,10 @@ class _Session(requests.Session):
             document = self._document(response)
         if not isinstance(document, dict) or document.get("status") != "success":
             raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
-        warnings = [w for w in document.get("warnings") or () if not str(w).startswith(_INFO_PREFIX)]
+        warnings = document.get("warnings") or []
+        if not isinstance(warnings, list):
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
+        warnings = [warning for warning in warnings if not str(warning).startswith(_INFO_PREFIX)]
         if warnings:
             problem = f"warned that its answer may be partial ({len(warnings)} warnings)"
             raise ReadError(NoDataReason.PARTIAL_RESPONSE, problem)
@@ -279,11 +284,28 @@ def _check_status(status: int, read: Any) -> None:
     kind = ""
     try:
         document = read()
-        if isinstance(document, dict) and document.get("errorType") in _ERROR_TYPES:
-            kind = f", {document['errorType']}"
+        named = document.get("errorType") if isinstance(document, dict) else None
+        if isinstance(named, str) and named in _ERROR_TYPES:
+            kind = f", {named}"
     except ReadError:
         pass
     raise ReadError(NoDataReason.QUERY_FAILED, f"answered with HTTP {status}{kind}")
+
+
+@contextmanager
+def _form() -> Iterator[None]:
+    """Turn whatever an answer of another form makes of reading it into a :class:`ReadError`."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
+
+
+def _labels(given: Any) -> dict[str, str]:
+    """Return labels, if that is what they are: later they are looked up, and only texts can be."""
+    if type(given) is not dict or not set(map(type, given.values())) <= {str}:
+        raise TypeError
+    return given
 
 
 def _changed_at_s(file: str | None) -> float:

@@ -1,10 +1,13 @@
-"""What the collector must know of one PDDeployment. Imports core and the endpoint only: no pydantic, no I/O."""
+"""What the collector must know of one PDDeployment. Imports core, the endpoint and text: no pydantic, no I/O."""
 
 from dataclasses import dataclass
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.slo import Slo
 from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.text import LABEL_NAME, shown
+
+_QUERY_LABELS = frozenset({"le", "quantile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,11 @@ class Subject:
     def key(self) -> tuple[str, str]:
         """Namespace and name."""
         return self.namespace, self.name
+
+    @property
+    def bad_label(self) -> str:
+        """Which of its label names cannot stand in a query, in words; empty where all can."""
+        for name in (self.pool_label, *(name for name, _ in self.front_door_labels)):
+            if name and (not LABEL_NAME.fullmatch(name) or name in _QUERY_LABELS or name.startswith("pdscaler_")):
+                return f"spec.metrics: {shown(name)} is not a label that can be matched"
+        return ""

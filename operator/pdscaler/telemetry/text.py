@@ -7,8 +7,12 @@ control characters escaped, so that a name cannot forge a log line or a terminal
 import re
 from collections.abc import Iterable
 
-LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,127}")
-"""Label names that may stand in a grouping: no quoting, no operator, nothing internal (``__name__``)."""
+LABEL_NAME = re.compile(r"(?!__)(?!(?i:inf|nan|without)\Z)[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+"""Label names that may stand in a grouping: no quoting, no operator, nothing internal (``__name__``).
+
+PromQL takes ``inf``, ``nan`` and ``without`` for something else there. One query serves many PDDeployments: a name that
+breaks it would blind them all.
+"""
 
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,255}")
 """Classic metric names."""

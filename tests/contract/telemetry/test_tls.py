@@ -10,14 +10,20 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from localplane.ports import free_port
+from localplane.processes import Processes
+from localplane.toolset import Tools
+from localplane.waiting import wait_for
 from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.telemetry.collector import Collector
 from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.reader import Reader, ReadError
 from support.faulty_proxy import FaultyProxy
 from support.subjects import subject
 
@@ -108,6 +114,62 @@ async def proxy(authority: Authority, tmp_path: Path, history_url: str) -> Async
     context.verify_mode = ssl.CERT_REQUIRED
     async with FaultyProxy(history_url, context) as running:
         yield running
+
+
+def test_a_prometheus_that_asks_for_certificates_itself(
+    authority: Authority, prometheus_tools: Tools, tmp_path: Path
+) -> None:
+    """Prometheus's own TLS; certificate and key of the client are read again when they are rotated on disk."""
+    stranger = Authority.create("strangers")
+    server, client, foreign = (tmp_path / name for name in ("server", "client", "foreign"))
+    for folder in (server, client, foreign):
+        folder.mkdir()
+    certificate, key = authority.issue(server, "server")
+    settings = {
+        "cert_file": certificate,
+        "key_file": key,
+        "client_ca_file": authority.write(server / "ca.crt"),
+        "client_auth_type": "RequireAndVerifyClientCert",
+    }
+    web = tmp_path / "web.yml"
+    web.write_text(yaml.safe_dump({"tls_server_config": settings}))
+    prometheus = tmp_path / "prometheus.yml"
+    prometheus.write_text("{}")
+    port = free_port()
+    files = stranger.issue(client, "client")
+    endpoint = Endpoint("secure", f"https://127.0.0.1:{port}", str(server / "ca.crt"), None, *files)
+    reader = Reader(endpoint)
+
+    def answers() -> bool:
+        try:
+            return reader.time_s(5.0) > 0
+        except ReadError:
+            return False
+
+    processes = Processes(tmp_path)
+    processes.start(
+        "prometheus",
+        [
+            prometheus_tools["prometheus"],
+            f"--config.file={prometheus}",
+            f"--web.config.file={web}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+        ],
+    )
+    try:
+        for rotation, (issuer, welcome) in enumerate([(authority, True), (stranger, False), (authority, True)], 1):
+            for made, file in zip(issuer.issue(foreign, "client"), files, strict=True):
+                Path(made).replace(file)
+                os.utime(file, (time.time() + 10 * rotation,) * 2)
+            wait_for(f"the answer to be {welcome}", lambda welcome=welcome: answers() is welcome)  # type: ignore[misc]
+        nobody = Reader(replace(endpoint, client_cert_file=None, client_key_file=None))
+        with pytest.raises(ReadError, match="PrometheusUnreachable"):
+            nobody.time_s(5.0)
+        nobody.close()
+    finally:
+        reader.close()
+        processes.close()
 
 
 async def test_certificates_are_used_checked_and_read_again(

@@ -136,7 +136,7 @@ async def test_a_watch_that_ends_with_an_error_ends_the_process_with_one_line(tm
 
 def test_a_failing_api_server_is_asked_for_ever_and_each_request_begins_anew() -> None:
     settings = kopf.OperatorSettings()
-    kopfsettings.apply(settings, namespaced=False)
+    kopfsettings.apply(settings)
     delays = settings.networking.error_backoffs
     assert isinstance(delays, kopfsettings.Patience)
     first = list(itertools.islice(delays, 10_000))

@@ -63,6 +63,7 @@ def test_the_audit_log_counts_a_watch_once_and_waits_for_whole_lines(tmp_path: P
             "userAgent": "pdscaler/0.1",
             "requestURI": "/x",
             "requestReceivedTimestamp": "2026-01-01T00:00:00.000000Z",
+            "stageTimestamp": "2026-01-01T00:00:00.100000Z",
             **more,
         }
         return json.dumps(document) + "\n"

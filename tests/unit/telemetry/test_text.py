@@ -25,12 +25,16 @@ def test_messages_show_foreign_text_harmlessly() -> None:
     assert shown_list("gfedcba") == '"a", "b", "c", "d", "e" and 2 more'
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", 'a"', "a)", "__name__", "é", "a\n", "a" * 200])
+@pytest.mark.parametrize(
+    "name", ["", "1a", "a-b", "a b", 'a"', "a)", "__name__", "é", "a\n", "a" * 200, "inf", "NaN", "Without"]
+)
 def test_label_names_that_are_refused(name: str) -> None:
     assert LABEL_NAME.fullmatch(name) is None
 
 
 def test_names() -> None:
     assert LABEL_NAME.fullmatch("_role")
+    assert LABEL_NAME.fullmatch("infra")
+    assert LABEL_NAME.fullmatch("by")
     assert METRIC_NAME.fullmatch("vllm:request_success_total")
     assert not METRIC_NAME.fullmatch("a{b}")

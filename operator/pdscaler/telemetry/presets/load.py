@@ -101,4 +101,5 @@ def _problem(detail: ErrorDetails, source: str) -> InvalidInputError:
 
 def _plain(step: str) -> str:
     """A key as it stands, or quoted where it holds what a path cannot."""
-    return step if step.replace("-", "").replace("_", "").isalnum() else shown(step)
+    plain = len(step) <= 64 and step.replace("-", "").replace("_", "").isalnum()
+    return step if plain else shown(step)
