@@ -116,3 +116,23 @@ class PrometheusFactory:
         """End all of them."""
         for server in self._made:
             server.close()
+
+
+def install_scaled_objects(plane: ControlPlane) -> None:
+    """Install the kind that KEDA brings; nobody acts on its objects here."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    plane.apply(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "scaledobjects.keda.sh"},
+            "spec": {
+                "group": "keda.sh",
+                "scope": "Namespaced",
+                "names": {"plural": "scaledobjects", "singular": "scaledobject", "kind": "ScaledObject"},
+                "versions": [version],
+            },
+        }
+    )
+    wait_served(plane, "scaledobjects.keda.sh")

@@ -25,7 +25,7 @@ from localplane.waiting import wait_for
 from pdscaler.api.config import load_config
 from pdscaler.controller.application import Application
 from support.manifests import ROOT, Document, config_of, documents, helm_template, kustomize
-from support.plane import deployment
+from support.plane import deployment, install_scaled_objects
 from support.rights import Right, rights_of, without
 from support.world import resource
 
@@ -105,6 +105,14 @@ PROOFS = {
         "the scale is read before a write", refused("get", "deployments/scale")
     ),
     ("apps", "deployments/scale", "patch"): Proof("replicas are ordered", refused("patch", "deployments/scale")),
+    ("autoscaling", "horizontalpodautoscalers", "list"): Proof(
+        "other autoscalers are found", refused("list", "horizontalpodautoscalers")
+    ),
+    ("autoscaling", "horizontalpodautoscalers", "watch"): Proof(
+        "other autoscalers are followed", refused("watch", "horizontalpodautoscalers")
+    ),
+    ("keda.sh", "scaledobjects", "list"): Proof("KEDA's autoscalers are found", refused("list", "scaledobjects")),
+    ("keda.sh", "scaledobjects", "watch"): Proof("KEDA's autoscalers are followed", refused("watch", "scaledobjects")),
     ("coordination.k8s.io", "leases", "get"): Proof("a replica takes the lead", lambda seen: not seen.first),
     ("coordination.k8s.io", "leases", "create"): Proof("the first replica takes the lead", lambda seen: not seen.first),
     ("coordination.k8s.io", "leases", "patch"): Proof("the lead is kept", lambda seen: not seen.late),
@@ -181,6 +189,7 @@ def targets(namespace: str) -> list[Document]:
 def objects(control_plane: ControlPlane, tools: Tools) -> list[Document]:
     """What the chart renders for one namespace."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / "crds")
+    install_scaled_objects(control_plane)
     return documents(helm_template(tools, {"namespaces": [PLACE]}, namespace=PLACE))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from localplane.plane import ControlPlane
 from localplane.waiting import wait_for
-from support.plane import apply_in, wait_served
+from support.plane import apply_in, install_scaled_objects
 from support.stage import DECODE, NAME, PREFILL, QUICK, Stage, resource
 
 
@@ -23,22 +23,7 @@ def autoscaler(api_version: str, kind: str, target: str, **spec: Any) -> dict[st
 @pytest.fixture(scope="module")
 def scaled_objects(control_plane: ControlPlane) -> None:
     """The kind that KEDA installs; nobody acts on its objects here."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    control_plane.apply(
-        {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": "scaledobjects.keda.sh"},
-            "spec": {
-                "group": "keda.sh",
-                "scope": "Namespaced",
-                "names": {"plural": "scaledobjects", "singular": "scaledobject", "kind": "ScaledObject"},
-                "versions": [version],
-            },
-        }
-    )
-    wait_served(control_plane, "scaledobjects.keda.sh")
+    install_scaled_objects(control_plane)
 
 
 def blocked_by(stage: Stage, owner: str) -> None:
