@@ -78,8 +78,8 @@ def pressure_of(spec: SizingSpec, telemetry: Telemetry, workload: WorkloadStats)
     queue = _queue(telemetry, workload, ttft)
     resident = _resident(telemetry, workload, tpot)
     return PerPool(
-        PoolPressure(queue[0], _missed("TTFT", telemetry.ttft_mean_s, telemetry.ttft_bucket_s, ttft), queue[1]),
-        PoolPressure(resident[0], _missed("TPOT", telemetry.tpot_mean_s, telemetry.tpot_bucket_s, tpot), resident[1]),
+        PoolPressure(queue[0], _missed("TTFT", telemetry.ttft_mean_s, telemetry.ttft_surely_s, ttft), queue[1]),
+        PoolPressure(resident[0], _missed("TPOT", telemetry.tpot_mean_s, telemetry.tpot_surely_s, tpot), resident[1]),
     )
 
 
@@ -140,13 +140,13 @@ def _stay_s(osl: LengthStats | None, observed_s: float | None, target: LatencyTa
     return (osl.mean_tokens - 1.0) * min(known)
 
 
-def _missed(name: str, mean_s: float | None, bucket_s: tuple[float, float] | None, target: LatencyTarget | None) -> str:
-    """Say how a target is missed. Of a percentile only the bucket's lower end is known; P50 says nothing of a mean."""
+def _missed(name: str, mean_s: float | None, surely_s: float | None, target: LatencyTarget | None) -> str:
+    """Say how a target is missed: a percentile beyond chance, or the mean; P50 says nothing of a mean."""
     if target is None:
         return ""
     aimed = f"target {format_duration(target.target_s)}"
-    if bucket_s is not None and bucket_s[0] >= target.target_s:
-        return f"observed {target.statistic} {name} is above {format_duration(bucket_s[0])}, {aimed}"
+    if surely_s is not None and surely_s >= target.target_s:
+        return f"observed {target.statistic} {name} is above {format_duration(surely_s)}, {aimed}"
     most_s = (1 + MISSED_BY) * target.target_s
     if mean_s is not None and target.statistic is not Statistic.P50 and most_s < mean_s < math.inf:
         return f"observed mean {name} is {format_duration(mean_s)}, {aimed}"

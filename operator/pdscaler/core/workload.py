@@ -120,6 +120,9 @@ class Telemetry:
         Time of the newest sample used, seconds since the epoch.
     scrape_interval_s
         Time between the samples of the arrivals, seconds; None where unknown.
+    ttft_surely_s, tpot_surely_s
+        What the statistic of the target is above beyond chance, seconds (:func:`pdscaler.core.histogram.surely_above`);
+        None where so few requests say nothing, or where the statistic is the mean.
     """
 
     workload: WorkloadStats
@@ -134,3 +137,5 @@ class Telemetry:
     window_s: float
     observed_at_s: float
     scrape_interval_s: float | None = None
+    ttft_surely_s: float | None = None
+    tpot_surely_s: float | None = None

@@ -7,7 +7,7 @@ pool; nothing is summed over both pools. A role whose metrics are missing makes 
 import math
 from dataclasses import dataclass
 
-from pdscaler.core.histogram import Bucket, quantile_interval, scv_of
+from pdscaler.core.histogram import Bucket, quantile_interval, scv_of, surely_above
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyTarget
 from pdscaler.core.workload import (
@@ -91,6 +91,7 @@ class _Reading:
         both = isl is not None and osl is not None
         ttft, tpot = self._latency(Quantity.TTFT), self._latency(Quantity.TPOT)
         slo = self.subject.slo
+        requests = arrivals.rate_rps * self.subject.window_s
         return Telemetry(
             workload=WorkloadStats(
                 arrival_rate_rps=arrivals.rate_rps,
@@ -111,6 +112,8 @@ class _Reading:
             window_s=self.subject.window_s,
             observed_at_s=now_s - max([*ages_s, age_s or 0.0]),
             scrape_interval_s=scrape_interval_s(place),
+            ttft_surely_s=_surely(ttft, slo.ttft, requests),
+            tpot_surely_s=_surely(tpot, slo.tpot, requests),
         )
 
     def _places(self, quantity: Quantity) -> list[Place]:
@@ -252,3 +255,8 @@ def _length_stats(histogram: _Histogram) -> LengthStats:
 def _bucket(histogram: _Histogram | None, target: LatencyTarget | None) -> tuple[float, float] | None:
     quantile = target.statistic.quantile if target is not None else None
     return quantile_interval(histogram.buckets(), quantile) if histogram and quantile is not None else None
+
+
+def _surely(histogram: _Histogram | None, target: LatencyTarget | None, requests: float) -> float | None:
+    quantile = target.statistic.quantile if target is not None else None
+    return surely_above(histogram.buckets(), quantile, requests) if histogram and quantile is not None else None

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pdscaler.core.histogram import Bucket, differences, quantile_interval, scv_of
+from pdscaler.core.histogram import Bucket, differences, quantile_interval, scv_of, surely_above
 
 
 def test_differences() -> None:
@@ -52,3 +52,14 @@ def test_quantiles_of_pods_with_different_bounds() -> None:
     buckets = [Bucket(0.0, 2.0, 1.0), Bucket(1.0, 3.0, 1.0)]
     assert quantile_interval(buckets, 0.5) == (0.0, 2.0)
     assert quantile_interval(buckets, 0.9) == (1.0, 3.0)
+
+
+def test_few_observations_say_little_of_a_tail() -> None:
+    """1.5 % lie beyond 25 ms: P99 is there, which 200 observations do not tell from chance and 20 000 do."""
+    buckets = [Bucket(0.0, 0.01, 90.0), Bucket(0.01, 0.025, 8.5), Bucket(0.025, math.inf, 1.5)]
+    assert quantile_interval(buckets, 0.99) == (0.025, math.inf)
+    assert surely_above(buckets, 0.99, 200.0) == 0.01
+    assert surely_above(buckets, 0.99, 20_000.0) == 0.025
+    assert surely_above(buckets, 0.5, 3.0) is None
+    assert surely_above([], 0.5, 100.0) is None
+    assert surely_above(buckets, 0.99, 0.0) is None

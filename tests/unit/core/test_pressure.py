@@ -101,9 +101,9 @@ def test_what_has_piled_up_raises_its_own_pool_at_once_and_says_so() -> None:
 
 
 MISSED = [
-    ({"ttft_bucket_s": (0.4, 0.6)}, Pool.PREFILL),
+    ({"ttft_surely_s": 0.4}, Pool.PREFILL),
     ({"ttft_mean_s": 0.43}, Pool.PREFILL),
-    ({"tpot_bucket_s": (0.02, 0.04)}, Pool.DECODE),
+    ({"tpot_surely_s": 0.02}, Pool.DECODE),
     ({"tpot_mean_s": 0.016}, Pool.DECODE),
 ]
 
@@ -127,8 +127,9 @@ def test_a_missed_target_asks_for_one_step_more_than_the_model_says(seen: dict[s
 @pytest.mark.parametrize(
     "seen",
     [
-        {"ttft_bucket_s": (0.2, 0.6)},
-        {"tpot_bucket_s": (0.01, 0.02)},
+        {"ttft_bucket_s": (0.4, 0.6)},
+        {"ttft_surely_s": 0.3},
+        {"tpot_surely_s": 0.01},
         {"ttft_mean_s": 0.41},
         {"tpot_mean_s": 0.0155},
         {},

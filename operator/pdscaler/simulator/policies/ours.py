@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pdscaler.core.corrections import corrected
 from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState, TargetUnknown
+from pdscaler.core.histogram import surely_above
 from pdscaler.core.live_calibration import CalibrationState, learn
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
@@ -85,6 +86,8 @@ def telemetry_of(observation: Observation, spec: ScalingSpec) -> Telemetry | NoD
         tpot_mean_s=window.tpot_mean_s,
         ttft_bucket_s=_bucket(window, "ttft", slo.ttft),
         tpot_bucket_s=_bucket(window, "tpot", slo.tpot),
+        ttft_surely_s=_surely(window, "ttft", slo.ttft),
+        tpot_surely_s=_surely(window, "tpot", slo.tpot),
         prefill=observation.load("prefill"),
         decode=observation.load("decode"),
         alternatives=(),
@@ -106,6 +109,12 @@ def _workload(window: Window) -> WorkloadStats | NoData:
 def _bucket(window: Window, name: str, target: LatencyTarget | None) -> tuple[float, float] | None:
     quantile = None if target is None else target.statistic.quantile
     return None if quantile is None else window.interval_s(name, quantile)
+
+
+def _surely(window: Window, name: str, target: LatencyTarget | None) -> float | None:
+    quantile = None if target is None else target.statistic.quantile
+    buckets = window.buckets(name)
+    return None if quantile is None else surely_above(buckets, quantile, sum(bucket.weight for bucket in buckets))
 
 
 def ours(setting: Setting) -> Ours:
