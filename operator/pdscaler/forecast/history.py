@@ -60,7 +60,7 @@ class History:
         Time of the newest sample, seconds since the epoch.
     values
         Five rows (:class:`Row`): arrival rate, requests/s; mean, tokens, and scv of ISL; mean and scv of OSL. NaN where
-        unknown.
+        unknown. Or the first one alone (:meth:`rates_only`).
     window_s
         What a rate is averaged over: the ``window_s`` seconds up to its sample. ``rate(x[1m])`` asked every 15 s is
         60 beside a step of 15. A window longer than :attr:`ForecastSettings.rate_window_s` hides the peaks that are to
@@ -161,6 +161,10 @@ class History:
         newest = int(known[-1])
         return self.end_s - (len(self) - 1 - newest) * self.step_s, float(self.rate_rps[newest])
 
+    def rates_only(self) -> "History":
+        """Return the history without lengths: weeks of them would be most of what a thousand forecasts hold."""
+        return History(self.step_s, self.end_s, self.values[:1].copy(), self.window_s)
+
     def coverage(self, duration_s: float) -> float:
         """Return the share of the samples of the last ``duration_s`` seconds that are known, in [0, 1]."""
         count = max(1, round(duration_s / self.step_s))
@@ -187,8 +191,8 @@ class History:
         Parameters
         ----------
         newer
-            Samples at the same step. Those up to :attr:`end_s` are known already and left out; what lies between the
-            two is a gap. Points of time are rounded to the grid of this history.
+            Samples at the same step, with lengths where this one has them. Those up to :attr:`end_s` are known already
+            and left out; what lies between the two is a gap. Points of time are rounded to the grid of this history.
         keep_s
             Only the last so many seconds are kept.
 
@@ -208,8 +212,8 @@ class History:
         # What is older than what is kept is not laid out, however long the gap.
         laid = min(steps, keep)
         own = self.values[:, max(0, len(self) - max(0, keep - steps)) :]
-        taken = newer.values[:, max(0, len(newer) - laid) :]
-        hole = np.full((len(Row), laid - taken.shape[1]), np.nan)
+        taken = newer.values[: len(own), max(0, len(newer) - laid) :]
+        hole = np.full((len(own), laid - taken.shape[1]), np.nan)
         values = np.concatenate([own, hole, taken], axis=1)
         return History(self.step_s, self.end_s + steps * self.step_s, values, self.window_s)
 
@@ -253,11 +257,12 @@ class History:
             return np.bincount(index, np.nan_to_num(column), count).astype(np.float64)
 
         known = total(np.where(np.isnan(values[Row.RATE]), 0.0, 1.0))
-        result = np.full((len(Row), count), np.nan)
+        result = np.full((len(values), count), np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             enough = known * self.step_s >= 0.5 * step_s
             result[Row.RATE] = np.where(enough, total(values[Row.RATE]) / known, np.nan)
-            for mean_row, scv_row in ((Row.ISL_MEAN, Row.ISL_SCV), (Row.OSL_MEAN, Row.OSL_SCV)):
+            lengths = ((Row.ISL_MEAN, Row.ISL_SCV), (Row.OSL_MEAN, Row.OSL_SCV)) if len(values) == len(Row) else ()
+            for mean_row, scv_row in lengths:
                 mean, scv = values[mean_row], np.nan_to_num(values[scv_row])
                 weight = np.where(np.isnan(mean), 0.0, np.nan_to_num(values[Row.RATE]))
                 first = total(weight * mean) / total(weight)
@@ -271,6 +276,6 @@ def _known(values: Array) -> Array:
     """Return the values with NaN for whatever cannot be."""
     with np.errstate(invalid="ignore"):
         values = np.where((values >= 0) & (values <= MOST), values, np.nan)
-    for row in (Row.ISL_MEAN, Row.OSL_MEAN):
+    for row in (Row.ISL_MEAN, Row.OSL_MEAN) if len(values) == len(Row) else ():
         values[row, values[row] == 0] = np.nan
     return values

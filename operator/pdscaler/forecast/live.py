@@ -75,12 +75,12 @@ def _advanced(
 def _weeks(weeks: History | None, history: History, fitted_s: float) -> History:
     """Return the weeks up to the fit, with what the finer history adds at their end."""
     step_s = max(COARSE_STEP_S, history.step_s)
-    newest = history.until(fitted_s).coarsened(step_s)
+    newest = history.until(fitted_s).coarsened(step_s).rates_only()
     if weeks is None or not len(weeks):
         return newest
     if not math.isclose(weeks.step_s, step_s, rel_tol=1e-9):
         weeks = weeks.coarsened(step_s)
-    return weeks.until(fitted_s).extended(newest, COARSE_KEEP_S)
+    return weeks.until(fitted_s).rates_only().extended(newest, COARSE_KEEP_S)
 
 
 def _stepped(state: ForecastState, history: History, index: int) -> ForecastState:

@@ -45,7 +45,7 @@ class ForecastState:
     history
         The last hours at the step of the evaluations.
     coarse
-        Weeks, in longer steps, up to the last fit.
+        Rates of weeks, in longer steps, up to the last fit.
     fitted_s
         When the models were fitted; NaN before the first sample.
     tracks
