@@ -49,9 +49,9 @@ def test_engines_a_fifth_slower_than_their_profile_are_found_and_the_targets_met
         assert pool.mean_error is not None
         assert pool.prior_error is not None
         assert pool.mean_error < 0.05 < pool.prior_error
-    # The targets are P95.
-    assert blind.attainment.joint < 0.94
-    assert seeing.attainment.joint >= 0.98
+    # Reacting to missed targets holds P95 without it, too; what is known misses a fourth of that.
+    assert 1 - seeing.attainment.joint < (1 - blind.attainment.joint) / 4
+    assert seeing.attainment.joint >= 0.99
 
 
 def test_engines_as_their_profile_get_the_very_same_orders() -> None:

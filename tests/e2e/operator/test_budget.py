@@ -41,9 +41,11 @@ def test_a_rebalance_shrinks_waits_and_grows_and_a_stuck_termination_is_said(sta
         stage.wait_condition("SLOAttainable", "True", "SLOAttainable")
         assert stage.replicas() == (3, 1)
 
-        # Short prompts, long answers: 55/80 prefill and 55/20 decode replicas.
-        stage.engines.set_load(55.0, input_tokens=1000.0, output_tokens=100.0)
+        # Shorter prompts: 90/80 prefill and 18/20 decode replicas.
+        stage.engines.set_load(90.0, input_tokens=1000.0, output_tokens=20.0)
         stage.wait_replicas(2, 1)
+        # Fewer of them, long answers: 55/80 prefill and 55/20 decode replicas.
+        stage.engines.set_load(55.0, input_tokens=1000.0, output_tokens=100.0)
         # The first of two replicas does not go: neither is the next one stopped, nor its GPUs given to anybody.
         wait_for("a plan for the new mix", lambda: recommended(stage) == (1, 3))
         wait_for(

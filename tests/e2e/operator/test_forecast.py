@@ -32,8 +32,9 @@ def test_a_restart_reads_the_history_back_and_changes_nothing(stage: Stage) -> N
     stage.apply(forecast={"method": "Auto"})
     said = wait_for("a forecast", lambda: forecast_of(stage), 90.0)
     assert said["rate"] > 65.0
-    assert (said["quantile"], said["horizon"]) == (0.9, "2s")
-    assert "requests/s hold 90 % of the peaks of the next 2 s by" in said["reason"]
+    assert 0.5 <= said["quantile"] < 1
+    assert said["horizon"] == "2s"
+    assert "% of the peaks of the next 2 s by" in said["reason"]
     wait_for("replicas for the load", lambda: stage.replicas()[1] >= 4, 60.0)
     settled = steady_replicas(stage)
 

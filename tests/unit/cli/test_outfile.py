@@ -50,7 +50,8 @@ def test_what_cannot_be_written_is_told_before(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInputError) as caught:
             check_writable("--report", path, [given])
-        assert str(caught.value) == f"--report: {path} cannot be written: {problem}"
+        shown = str(path).replace("\0", "\\x00")
+        assert str(caught.value) == f"--report: {shown} cannot be written: {problem}"
     check_writable("--report", tmp_path / "new.html", [given])
 
 
