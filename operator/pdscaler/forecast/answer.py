@@ -22,6 +22,9 @@ MOST_GROWTH = 3.0
 STALE_S = 300.0
 """Without a sample for so long nothing is forecast but the last value."""
 
+BURST = 1.5
+"""Load that may be so many times what is seen and foreseen, within the start-up, cannot be followed: it is held for."""
+
 LEAST_DRIFT, MOST_DRIFT = 0.5, 2.0
 """Lengths are not expected to change by more within a horizon."""
 
@@ -199,8 +202,12 @@ def _reason(
         parts.append(
             f"{format_number(wider)} of it for arrivals with an index of dispersion of {format_number(dispersion)}"
         )
+    foreseen = max(state.level, track.point)
     if track.ratios.observations < 2 * PRIOR_HORIZONS:
         parts.append("from little history, so mostly a prior")
+    elif rate >= BURST * foreseen:
+        times = f"{format_number(rate / foreseen, 2)} times the load" if foreseen > 0 else "from nothing"
+        parts.append(f"bursts ({times}) come faster than replicas start, so what they need is held between them")
     if fallback:
         parts.append(f"falls back to {track.model.method} as {fallback}")
     return "; ".join(parts)

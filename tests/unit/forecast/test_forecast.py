@@ -115,6 +115,22 @@ def test_copied_arrivals_are_seen_and_widen() -> None:
     assert "index of dispersion" in wider.reason
 
 
+def test_bursts_that_cannot_be_followed_are_said() -> None:
+    """On and off at random: within a start-up the load may be many times what is seen, and nothing foretells when."""
+    rng = np.random.default_rng(8)
+    phases = np.repeat(np.arange(200) % 2, rng.integers(8, 40, 200))[:1440]
+    asleep = history_of(poisson(np.append(np.where(phases, 40.0, 4.0), np.full(30, 4.0)), 1))
+    answer = forecast(_last(SETTINGS, asleep))
+    assert answer.rate_rps is not None
+    assert answer.rate_rps > 30.0
+    assert "times the load) come faster than replicas start" in answer.reason
+    awake = history_of(poisson(np.append(np.where(phases, 40.0, 4.0), np.full(30, 40.0)), 1))
+    assert "faster than replicas start" not in forecast(_last(SETTINGS, awake)).reason
+    assert (
+        "faster than replicas start" not in forecast(_last(SETTINGS, history_of(poisson(np.full(1440, 40.0))))).reason
+    )
+
+
 def test_a_restart_forecasts_the_same_to_the_last_bit(bursty: History) -> None:
     checked = 0
     for index, state in enumerate(replayed(SETTINGS, bursty)):
