@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from bench import commands, footprint, planning, simulating
+from bench import commands, following, footprint, planning, simulating
 from bench.figure import Figure, show
 from rich.console import Console
 
 GROUPS = {
     "planning": planning.figures,
+    "following": following.figures,
     "simulating": simulating.figures,
     "footprint": footprint.figures,
     "commands": commands.figures,

@@ -10,7 +10,7 @@ from bench.figure import Figure
 
 from pdscaler.core.curves import decode_surface
 from pdscaler.core.decision import PlanInputs, PlanState, PoolState, TargetUnknown
-from pdscaler.core.plan import plan
+from pdscaler.core.plan import Forecaster, plan
 from pdscaler.core.pools import PerPool
 from pdscaler.core.profile import DecodePoint, DecodeProfile, PrefillPoint, PrefillProfile
 from pdscaler.core.sizing import size
@@ -49,13 +49,13 @@ def figures(quick: bool = False) -> Iterator[Figure]:
         ("plan_call_paper_mm1", SizingModel.PAPER_MM1, 600),
     ):
         spec = ScalingSpec(replace(SPEC, model=model, constraints=replace(RATIO, max_gpus=budget)))
-        call = _evaluation(spec)
+        call = evaluation(spec)
         times_ms = _times_ms(lambda: call(WORKLOAD), samples)  # noqa: B023 - called here
         brute_ms = statistics.median(_times_ms(lambda: brute_force(spec.sizing), 3))  # noqa: B023 - called here
         yield Figure(f"{name}_median", statistics.median(times_ms), "ms", 0.3, brute_ms)
         yield Figure(f"{name}_p99", statistics.quantiles(times_ms, n=100)[98], "ms", 2.0)
     # Nothing is remembered of a mix that was never seen: its laws are built.
-    call = _evaluation(ScalingSpec(replace(SPEC, constraints=replace(RATIO, max_gpus=600))))
+    call = evaluation(ScalingSpec(replace(SPEC, constraints=replace(RATIO, max_gpus=600))))
     mixes = (replace(WORKLOAD, isl=LengthStats(3000.0 + step, 0.9)) for step in itertools.count(1))
     times_ms = _times_ms(lambda: call(next(mixes)), samples)
     yield Figure("plan_call_new_mix_median", statistics.median(times_ms), "ms", 0.6)
@@ -66,12 +66,12 @@ def figures(quick: bool = False) -> Iterator[Figure]:
     yield Figure("step_time_call_median", statistics.median(times_ms), "us", 5.0)  # ms for 1 000 calls is us for one
 
 
-def _evaluation(spec: ScalingSpec) -> Callable[[WorkloadStats], object]:
+def evaluation(spec: ScalingSpec, forecaster: Forecaster = last_value) -> Callable[[WorkloadStats], object]:
     """Return one evaluation of a settled deployment, as a function of the load."""
     pools = size(spec.sizing, WORKLOAD).pools
     targets: PerPool[PoolState | TargetUnknown] = pools.map(lambda pool: PoolState(pool.replicas, pool.replicas))
     state = plan(spec, PlanInputs(_telemetry(WORKLOAD), targets), PlanState(), 0.0, last_value).state
-    return lambda workload: plan(spec, PlanInputs(_telemetry(workload), targets), state, 15.0, last_value)
+    return lambda workload: plan(spec, PlanInputs(_telemetry(workload), targets), state, 15.0, forecaster)
 
 
 def brute_force(spec: SizingSpec) -> tuple[int, int] | None:
