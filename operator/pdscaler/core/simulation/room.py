@@ -1,10 +1,8 @@
-"""Room for replicas that nobody knew of at the start. May import only numpy and this package."""
-
-import numpy as np
-from numpy.typing import NDArray
+"""Room for replicas that nobody knew of at the start. May import only this package."""
 
 from pdscaler.core.simulation.decode_arrays import DecodePool
 from pdscaler.core.simulation.prefill_arrays import PrefillPool
+from pdscaler.core.simulation.tournament import tournament
 
 
 def prefill_with_room(pool: PrefillPool, most: int) -> PrefillPool:
@@ -41,13 +39,3 @@ def decode_with_room(pool: DecodePool, most: int) -> DecodePool:
     wider.replicas[:had] = pool.replicas
     wider.heaps[:had] = pool.heaps
     return wider
-
-
-def tournament(keys: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the tree of winners: the leaves behind, the root at 1; the least key wins, of equals the lower index."""
-    width = len(keys)
-    tree = np.arange(-width, width, dtype=np.int64)
-    for node in range(width - 1, 0, -1):
-        left, right = tree[2 * node], tree[2 * node + 1]
-        tree[node] = left if keys[left] <= keys[right] else right
-    return tree
