@@ -98,8 +98,7 @@ def plan(
         assert reading.missing is not None
         return _blind(situation, after_failure(state, spec.fallback), reading.missing)
     state = after_data(state, reading.workload, spec.window_s, now_s)
-    horizon_s = max(limits.startup_s for _, limits in spec.sizing.limits.items()) + spec.evaluation_period_s
-    workload = forecaster(reading.workload, horizon_s)
+    workload = forecaster(reading.workload, spec.horizon_s)
     return _sighted(situation, state, workload, corrector(spec.sizing, workload))
 
 

@@ -134,6 +134,10 @@ class ScalingSpec:
     fallback: Fallback = field(default_factory=Fallback)
     window_s: float = 180.0
     evaluation_period_s: float = 15.0
-    """The forecast looks ahead by the longer start-up plus one period."""
     calibrate: bool = True
     """Whether sizing goes by the engines as they are found to be, with the profile as prior."""
+
+    @property
+    def horizon_s(self) -> float:
+        """How far the forecast looks ahead, seconds: the longer start-up plus one period."""
+        return max(limits.startup_s for _, limits in self.sizing.limits.items()) + self.evaluation_period_s

@@ -45,8 +45,7 @@ class LearnedExpectation:
     """
 
     def __init__(self, spec: ScalingSpec, method: Method = Method.AUTO, quantile: float | None = None) -> None:
-        startup_s = max(limits.startup_s for _, limits in spec.sizing.limits.items())
-        settings = ForecastSettings(horizon_s=startup_s + spec.evaluation_period_s, method=method)
+        settings = ForecastSettings(horizon_s=spec.horizon_s, method=method)
         self._settings = settings if quantile is None else replace(settings, quantile=quantile)
         self._step_s = spec.evaluation_period_s
         self._state = start(self._settings, History.empty(self._step_s, 0.0, RATE_WINDOW_S))
