@@ -11,14 +11,13 @@ from bench.policy.sources import version
 
 from pdscaler.core.pools import PerPool
 from pdscaler.core.simulation.requests import RequestTable
-from pdscaler.core.sizing import size
-from pdscaler.errors import InvalidInputError
 from pdscaler.simulator.bound import ATTAINMENT, bound
+from pdscaler.simulator.opening import opening
 from pdscaler.simulator.oracle import clairvoyant
 from pdscaler.simulator.policies import POLICIES, Setting, make_policy
 from pdscaler.simulator.replay import ReplaySettings, replay
 from pdscaler.simulator.result import ReplayResult
-from pdscaler.simulator.traces import Trace, trace_workload
+from pdscaler.simulator.traces import Trace
 
 DEFAULT, TUNED = "default", "tuned"
 TRAINED_STARTUP_S = 120.0
@@ -166,15 +165,9 @@ def _reference(case: Case) -> Reference:
 
 def first_plan(case: Case) -> PerPool[int]:
     """Return the analytic plan for the load of the first window; the least replicas where too little arrives."""
-    spec, requests = spec_of(case), requests_of(case)
-    count = int(np.searchsorted(requests.arrival_s, requests.arrival_s[0] + spec.window_s))
-    first = requests.first(count)
-    trace = Trace(first.arrival_s, first.input_tokens, first.output_tokens, first.prefix_hit_tokens, case.key)
-    try:
-        load = replace(trace_workload(trace), arrival_scv=1.0)
-    except InvalidInputError:
-        return spec.sizing.limits.map(lambda limits: limits.min_replicas)
-    return size(spec.sizing, load).pools.map(lambda pool: pool.replicas)
+    table = requests_of(case)
+    trace = Trace(table.arrival_s, table.input_tokens, table.output_tokens, table.prefix_hit_tokens, case.key)
+    return opening(spec_of(case), trace)[0]
 
 
 def _run(job: Job, name: str) -> Run:

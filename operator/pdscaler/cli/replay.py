@@ -22,7 +22,6 @@ from pdscaler.cli.replayfiles import input_files, write_decisions, write_report
 from pdscaler.cli.replaytable import replay_table
 from pdscaler.cli.workload import Number
 from pdscaler.core.pools import PerPool
-from pdscaler.core.sizing import size
 from pdscaler.core.slo import LatencyStatistics
 from pdscaler.core.spec import ScalingSpec
 from pdscaler.errors import InvalidInputError
@@ -197,17 +196,13 @@ def _replayed(
 
 def _first_plan(spec: ScalingSpec, trace: "Trace") -> tuple[PerPool[int], str]:
     """Return what the plan gives for the load of the first minutes, and a note that says so."""
-    from pdscaler.simulator.traces import trace_workload
+    from pdscaler.simulator.opening import opening
 
-    first = trace.until(float(trace.arrival_s[0]) + spec.window_s)
+    counts, rate_rps = opening(spec, trace)
     minutes = format_duration(spec.window_s)
-    try:
-        workload = with_changes(trace_workload(first), arrival_scv=1.0)
-    except InvalidInputError:  # one request, or several at once: no rate
-        counts = spec.sizing.limits.map(lambda pool: pool.min_replicas)
+    if rate_rps is None:
         return counts, f"begins with the least replicas: too little arrives in the first {minutes} to plan for"
-    counts = size(spec.sizing, workload).pools.map(lambda pool: pool.replicas)
-    rate = format_number(workload.arrival_rate_rps)
+    rate = format_number(rate_rps)
     return counts, f"begins with the plan for the first {minutes} ({rate} requests/s); --initial says otherwise"
 
 
