@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.core.decision import PoolState
-from pdscaler.core.histogram import Bucket, quantile_interval, scv_of
+from pdscaler.core.histogram import Bucket, scv_of
 from pdscaler.core.pools import PerPool
 from pdscaler.core.workload import LengthStats, PoolLoad
 from pdscaler.simulator.scrapes import BOUNDS, ScrapeLog
@@ -97,10 +97,6 @@ class Window:
         """Return mean and spread of ``isl`` or ``osl``; the spread is estimated from the buckets."""
         mean = self.isl_mean if name == "isl" else self.osl_mean
         return None if mean is None else LengthStats(mean, scv_of(self.buckets(name), mean))
-
-    def interval_s(self, name: str, quantile: float) -> tuple[float, float] | None:
-        """Return the bucket that holds a quantile of ``ttft`` or ``tpot``, seconds; None where nothing was observed."""
-        return quantile_interval(self.buckets(name), quantile)
 
 
 class Observation:

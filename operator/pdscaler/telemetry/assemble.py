@@ -92,6 +92,8 @@ class _Reading:
         ttft, tpot = self._latency(Quantity.TTFT), self._latency(Quantity.TPOT)
         slo = self.subject.slo
         requests = arrivals.rate_rps * self.subject.window_s
+        ttft_bucket_s, ttft_surely_s = _percentile(ttft, slo.ttft, requests)
+        tpot_bucket_s, tpot_surely_s = _percentile(tpot, slo.tpot, requests)
         return Telemetry(
             workload=WorkloadStats(
                 arrival_rate_rps=arrivals.rate_rps,
@@ -104,16 +106,16 @@ class _Reading:
             arrival_source=arrivals.source,
             ttft_mean_s=ttft.mean if ttft else None,
             tpot_mean_s=tpot.mean if tpot else None,
-            ttft_bucket_s=_bucket(ttft, slo.ttft),
-            tpot_bucket_s=_bucket(tpot, slo.tpot),
+            ttft_bucket_s=ttft_bucket_s,
+            tpot_bucket_s=tpot_bucket_s,
             prefill=self._load(Pool.PREFILL),
             decode=self._load(Pool.DECODE),
             alternatives=self._alternatives(place, isl, osl, ttft, tpot),
             window_s=self.subject.window_s,
             observed_at_s=now_s - max([*ages_s, age_s or 0.0]),
             scrape_interval_s=scrape_interval_s(place),
-            ttft_surely_s=_surely(ttft, slo.ttft, requests),
-            tpot_surely_s=_surely(tpot, slo.tpot, requests),
+            ttft_surely_s=ttft_surely_s,
+            tpot_surely_s=tpot_surely_s,
         )
 
     def _places(self, quantity: Quantity) -> list[Place]:
@@ -252,11 +254,12 @@ def _length_stats(histogram: _Histogram) -> LengthStats:
     return LengthStats(histogram.mean, scv)
 
 
-def _bucket(histogram: _Histogram | None, target: LatencyTarget | None) -> tuple[float, float] | None:
+def _percentile(
+    histogram: _Histogram | None, target: LatencyTarget | None, requests: float
+) -> tuple[tuple[float, float] | None, float | None]:
+    """Return the bucket that holds the statistic of a target, and what it is above beyond chance."""
     quantile = target.statistic.quantile if target is not None else None
-    return quantile_interval(histogram.buckets(), quantile) if histogram and quantile is not None else None
-
-
-def _surely(histogram: _Histogram | None, target: LatencyTarget | None, requests: float) -> float | None:
-    quantile = target.statistic.quantile if target is not None else None
-    return surely_above(histogram.buckets(), quantile, requests) if histogram and quantile is not None else None
+    if histogram is None or quantile is None:
+        return None, None
+    buckets = histogram.buckets()
+    return quantile_interval(buckets, quantile), surely_above(buckets, quantile, requests)

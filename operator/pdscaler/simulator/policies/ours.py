@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pdscaler.core.corrections import corrected
 from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState, TargetUnknown
-from pdscaler.core.histogram import surely_above
+from pdscaler.core.histogram import quantile_interval, surely_above
 from pdscaler.core.live_calibration import CalibrationState, learn
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
@@ -79,15 +79,16 @@ def telemetry_of(observation: Observation, spec: ScalingSpec) -> Telemetry | NoD
     if isinstance(workload, NoData):
         return workload
     slo = spec.sizing.slo
+    ttft, tpot = _percentile(window, "ttft", slo.ttft), _percentile(window, "tpot", slo.tpot)
     return Telemetry(
         workload=workload,
         arrival_source=ArrivalSource.FRONT_DOOR,
         ttft_mean_s=window.ttft_mean_s,
         tpot_mean_s=window.tpot_mean_s,
-        ttft_bucket_s=_bucket(window, "ttft", slo.ttft),
-        tpot_bucket_s=_bucket(window, "tpot", slo.tpot),
-        ttft_surely_s=_surely(window, "ttft", slo.ttft),
-        tpot_surely_s=_surely(window, "tpot", slo.tpot),
+        ttft_bucket_s=ttft[0],
+        tpot_bucket_s=tpot[0],
+        ttft_surely_s=ttft[1],
+        tpot_surely_s=tpot[1],
         prefill=observation.load("prefill"),
         decode=observation.load("decode"),
         alternatives=(),
@@ -106,15 +107,16 @@ def _workload(window: Window) -> WorkloadStats | NoData:
     return WorkloadStats(rate_rps, isl, osl, prefix_hit_ratio=window.prefix_hit_ratio)
 
 
-def _bucket(window: Window, name: str, target: LatencyTarget | None) -> tuple[float, float] | None:
+def _percentile(
+    window: Window, name: str, target: LatencyTarget | None
+) -> tuple[tuple[float, float] | None, float | None]:
+    """Return the bucket that holds the statistic of a target, and what it is above beyond chance."""
     quantile = None if target is None else target.statistic.quantile
-    return None if quantile is None else window.interval_s(name, quantile)
-
-
-def _surely(window: Window, name: str, target: LatencyTarget | None) -> float | None:
-    quantile = None if target is None else target.statistic.quantile
+    if quantile is None:
+        return None, None
     buckets = window.buckets(name)
-    return None if quantile is None else surely_above(buckets, quantile, sum(bucket.weight for bucket in buckets))
+    count = sum(bucket.weight for bucket in buckets)
+    return quantile_interval(buckets, quantile), surely_above(buckets, quantile, count)
 
 
 def ours(setting: Setting) -> Ours:
