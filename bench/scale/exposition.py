@@ -1,16 +1,16 @@
-"""The engines' and routers' metrics of a whole fleet over HTTP, at constant load. Imports the standard library only.
+"""The engines' and routers' metrics of a whole fleet over HTTP, at constant load. Imports the launcher's server.
 
 One target for each namespace. Counters are the rate times the time that has passed; all else stands in a template that
 is made once, so that serving a thousand models costs little beside what is measured.
 """
 
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 from bench.scale.fleet import Fault, Member
+
+from localplane.serving import Answer, Serving
 
 INPUT_TOKENS, OUTPUT_TOKENS = 1000.0, 100.0
 TTFT_S, TPOT_S = 0.03, 0.008
@@ -42,13 +42,12 @@ class FleetMetrics:
         for member in members:
             if member.fault is not Fault.SAME_TARGET:
                 self._lines.setdefault(member.namespace, []).extend(_lines(member, pods))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._serving = Serving(self._answer)
 
     @property
     def targets(self) -> dict[str, dict[str, str]]:
         """Scrape targets, ``host:port/path`` with their labels."""
-        host = f"127.0.0.1:{self._server.server_address[1]}"
+        host = f"127.0.0.1:{self._serving.port}"
         return {f"{host}/{namespace}/metrics": {"namespace": namespace} for namespace in self._lines}
 
     def body(self, path: str) -> str | None:
@@ -60,13 +59,15 @@ class FleetMetrics:
         return "".join([f"{text} {each * passed_s:.3f}\n" for text, each in lines])
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._serving.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.__exit__()
+
+    def _answer(self, path: str) -> Answer | None:
+        body = self.body(path)
+        return None if body is None else Answer(body, "text/plain; version=0.0.4")
 
 
 def _lines(member: Member, pods: Mapping[tuple[str, str], Sequence[str]]) -> list[tuple[str, float]]:
@@ -98,20 +99,3 @@ def _histogram(
         (f"{metric}_sum{{{labels}}}", rate * value),
         (f"{metric}_count{{{labels}}}", rate),
     ]
-
-
-def _handler(metrics: FleetMetrics) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = metrics.body(self.path)
-            payload = (body or "").encode()
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler

@@ -6,9 +6,7 @@ adapter here answers at once, from memory, so that what is measured is HPA itsel
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +15,7 @@ from bench.scale.fleet import Fault, Member
 
 from localplane.administrator import Administrator
 from localplane.plane import ControlPlane
+from localplane.serving import Answer, Serving
 from localplane.waiting import wait_for
 
 USER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
@@ -36,15 +35,13 @@ class Adapter:
     """
 
     def __init__(self, pki: Path) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pki / "apiserver.crt", pki / "apiserver.key")
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._serving = Serving(lambda path: Answer(json.dumps(_answer(path)), "application/json"), context)
 
     def register(self, plane: ControlPlane) -> None:
         """Have the API server pass the group's requests on to here."""
-        port = self._server.server_address[1]
+        port = self._serving.port
         plane.apply(
             {
                 "apiVersion": "v1",
@@ -69,32 +66,15 @@ class Adapter:
         wait_for("the external metrics", lambda: plane.kubectl("get", "--raw", _ROOT, check=False).returncode == 0)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._serving.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        payload = json.dumps(_answer(self.path.partition("?")[0])).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self._serving.__exit__()
 
 
 def _answer(path: str) -> dict[str, Any]:
-    if path.rstrip("/") == _ROOT:
+    if path.partition("?")[0].rstrip("/") == _ROOT:
         resource = {"name": _METRIC, "namespaced": True, "kind": "ExternalMetricValueList", "verbs": ["get"]}
         return {
             "kind": "APIResourceList",

@@ -9,10 +9,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from localplane.plane import ControlPlane
+from localplane.serving import Answer, Serving
 
 TOKEN_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 SECOND_BOUNDS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -57,28 +57,23 @@ class ScriptedEngines:
         self._sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._pods: dict[str, str] = {}
         self._stop = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._threads = [
-            threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True),
-            threading.Thread(target=self._follow, daemon=True),
-        ]
+        self._serving = Serving(self._answer)
+        self._follower = threading.Thread(target=self._follow, daemon=True)
 
     @property
     def sd_url(self) -> str:
         """URL of the HTTP service discovery."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/sd"
+        return f"http://127.0.0.1:{self._serving.port}/sd"
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._serving.__enter__()
+        self._follower.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._server.shutdown()
-        for thread in self._threads:
-            thread.join()
-        self._server.server_close()
+        self._serving.__exit__()
+        self._follower.join()
 
     def set_load(self, rate_rps: float, input_tokens: float | None = None, output_tokens: float | None = None) -> None:
         """Let another load arrive from now on."""
@@ -94,6 +89,11 @@ class ScriptedEngines:
         with self._lock:
             self._count()
             self._course = rate_at
+
+    def _answer(self, path: str) -> Answer | None:
+        body = self.respond(path)
+        kind = "application/json" if path == "/sd" else "text/plain; version=0.0.4"
+        return None if body is None else Answer(body, kind)
 
     def respond(self, path: str) -> str | None:
         """Return the body for a path; None where there is nothing."""
@@ -144,7 +144,7 @@ class ScriptedEngines:
     def _targets(self) -> list[dict[str, Any]]:
         if self.silent:
             return []
-        host = f"127.0.0.1:{self._server.server_address[1]}"
+        host = f"127.0.0.1:{self._serving.port}"
         common = {"namespace": self._namespace}
         pods = [
             {
@@ -204,21 +204,3 @@ class ScriptedEngines:
 def _ready(pod: dict[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions", ())
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _handler(engines: ScriptedEngines) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = engines.respond(self.path)
-            payload = (body or "").encode()
-            self.send_response(404 if body is None else 200)
-            kind = "application/json" if self.path == "/sd" else "text/plain; version=0.0.4"
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
