@@ -16,7 +16,7 @@ from pdscaler.errors import InvalidInputError
 from soak.world import BOUNDS, World
 from support.apiproxy import Request
 from support.faulty_proxy import Fault as Answer
-from support.faulty_proxy import FaultyProxy, cut, drip, hang, huge, status
+from support.faulty_proxy import cut, drip, hang, huge, status
 from support.stage import DECODE, PREFILL
 
 End = Callable[[], None]
@@ -62,14 +62,8 @@ class Fault:
 
 def _prometheus(answer: Answer) -> Callable[[World, random.Random], End]:
     def begin(world: World, _: random.Random) -> End:
-        def misbehave(proxy: FaultyProxy) -> None:
-            proxy.fault = answer
-
-        def behave(proxy: FaultyProxy) -> None:
-            proxy.fault = None
-
-        world.torment_prometheus(misbehave)
-        return lambda: world.torment_prometheus(behave)
+        world.proxy.fault = answer
+        return lambda: setattr(world.proxy, "fault", None)
 
     return begin
 
@@ -78,14 +72,8 @@ def _partial(world: World, _: random.Random) -> End:
     def warn(document: dict[str, object]) -> None:
         document["warnings"] = ["some stores did not answer"]
 
-    def misbehave(proxy: FaultyProxy) -> None:
-        proxy.edit = warn
-
-    def behave(proxy: FaultyProxy) -> None:
-        proxy.edit = None
-
-    world.torment_prometheus(misbehave)
-    return lambda: world.torment_prometheus(behave)
+    world.proxy.edit = warn
+    return lambda: setattr(world.proxy, "edit", None)
 
 
 def _no_prometheus(world: World, _: random.Random) -> End:

@@ -4,12 +4,9 @@ The operator has the chart's rights. It reaches the API server and Prometheus th
 misbehave; what is watched goes past them.
 """
 
-import asyncio
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +23,7 @@ from localplane.toolset import Tools
 from localplane.waiting import wait_for
 from support.apiproxy import ApiProxy, Hook, Request
 from support.engines import ScriptedEngines
-from support.faulty_proxy import FaultyProxy
+from support.faulty_proxy import faulty_proxy
 from support.plane import apply_in, deployment
 from support.stage import DECODE, NAME, PREFILL, apply_rights, resource
 
@@ -88,7 +85,7 @@ class World:
             "kubeconfig": str(self._kubeconfig),
             "metricsAddress": f"127.0.0.1:{metrics}",
             "healthAddress": f"127.0.0.1:{health}",
-            "prometheus": {"endpoints": {"default": {"url": self._proxy.url, "timeout": "2s"}}},
+            "prometheus": {"endpoints": {"default": {"url": self.proxy.url, "timeout": "2s"}}},
         }
         path = self.run_dir / f"operator-{number}.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -129,10 +126,6 @@ class World:
         path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}?fieldManager=somebody"
         self.administrator.send("PATCH", path, change, MERGE_PATCH)
 
-    def torment_prometheus(self, change: Callable[[FaultyProxy], None]) -> None:
-        """Change what the proxy before Prometheus does."""
-        self._loop.call_soon_threadsafe(change, self._proxy)
-
     def _start(self) -> None:
         self._stack.enter_context(self.plane)
         self.administrator = Administrator(self.plane)
@@ -140,7 +133,7 @@ class World:
         account = apply_rights(self.plane)
         self._stack.enter_context(self.engines)
         self._stack.enter_context(self.prometheus)
-        self._start_proxy()
+        self.proxy = self._stack.enter_context(faulty_proxy(self.prometheus.url))
         api = self._stack.enter_context(ApiProxy(account, self._hook))
         self._kubeconfig = api.kubeconfig(self.run_dir / "proxied.kubeconfig")
         ready = {"pod-ready.stage.kwok.x-k8s.io/delay": "1s", "pod-ready.stage.kwok.x-k8s.io/jitter-delay": "1s"}
@@ -154,20 +147,6 @@ class World:
         apply_in(self.plane, NAMESPACE, resource(**bounds, constraints={"maxGPUs": MAX_GPUS}))
         self.start_operator()
         wait_for("a healthy operator", self.healthy, 60.0)
-
-    def _start_proxy(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        thread.start()
-        self._proxy = FaultyProxy(self.prometheus.url)
-        asyncio.run_coroutine_threadsafe(self._proxy.__aenter__(), self._loop).result(30)
-
-        def end() -> None:
-            asyncio.run_coroutine_threadsafe(self._proxy.__aexit__(None, None, None), self._loop).result(30)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join(10)
-
-        self._stack.callback(end)
 
     def _hook(self, request: Request) -> int | None:
         hook = self.api_hook
