@@ -5,10 +5,9 @@ before the nominal load needs that many replicas they were ordered, and how many
 nothing has to settle where the replicas come first, the objectives are judged over every request of such a phase.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
-from localplane.demo_judge import MIN_REQUESTS, label, objectives, shares
+from localplane.demo_judge import MIN_REQUESTS, between, label, looks_of, never_observed, objectives, shares
 from localplane.demo_types import Observation, PhasePlan, PhaseResult, Served, Step, StepResult
 from pdscaler.core.pools import PerPool, Pool
 from pdscaler.core.sizing import size
@@ -75,9 +74,9 @@ def judge_foreseen(
     slo
         The objectives.
     """
-    looks = [look for look in observations if plan.begin_s <= look.at_s < plan.end_s]
+    looks = looks_of(plan, observations)
     if not looks:
-        return PhaseResult(plan, PerPool(0, 0), None, None, None, None, ("was never observed",), judged=False)
+        return never_observed(plan)
     until = [look for look in observations if look.at_s < plan.end_s]
     steps = tuple(_judge_step(step, until) for step in plan.steps)
     problems = [problem for step in steps if (problem := _late(step))]
@@ -89,8 +88,7 @@ def judge_foreseen(
         for pool in Pool
         if looks[-1].ordered[pool] > plan.most[pool] + SPARE
     ]
-    arrivals = [request.arrival_s for request in served]
-    judged = served[bisect_left(arrivals, plan.begin_s) : bisect_left(arrivals, plan.end_s)]
+    judged = between(served, plan.begin_s, plan.end_s)
     if len(judged) < MIN_REQUESTS:
         problems.append(f"only {len(judged)} requests arrived: too few to judge")
         return PhaseResult(plan, observed, None, None, None, None, tuple(problems), judged=False, steps=steps)

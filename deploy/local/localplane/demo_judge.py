@@ -28,6 +28,16 @@ def exactly(seen: Observation, plan: PhasePlan) -> bool:
     return seen.ordered == plan.planned and seen.ready == plan.planned
 
 
+def looks_of(plan: PhasePlan, observations: Sequence[Observation]) -> list[Observation]:
+    """Return the looks within a phase."""
+    return [look for look in observations if plan.begin_s <= look.at_s < plan.end_s]
+
+
+def never_observed(plan: PhasePlan) -> PhaseResult:
+    """Return the verdict on a phase without a look."""
+    return PhaseResult(plan, PerPool(0, 0), None, None, None, None, ("was never observed",), judged=False)
+
+
 def judge_phase(
     plan: PhasePlan, observations: Sequence[Observation], served: Sequence[Served], slo: Slo, follows: Follows = exactly
 ) -> PhaseResult:
@@ -46,16 +56,16 @@ def judge_phase(
     follows
         What counts as being at the plan.
     """
-    looks = [look for look in observations if plan.begin_s <= look.at_s < plan.end_s]
+    looks = looks_of(plan, observations)
     if not looks:
-        return PhaseResult(plan, PerPool(0, 0), None, None, None, None, ("was never observed",), judged=False)
+        return never_observed(plan)
     settled = _since(looks, plan, follows)
     observed = looks[-1].ordered if follows is not exactly else looks[-1].ready
     if settled is None:
         problem = f"ended at {label(observed)} ({_states(looks[-1])}), the model plans {label(plan.planned)}"
         return PhaseResult(plan, observed, None, None, None, None, (problem,), judged=False)
     settled_s = _worked_off(settled, plan.begin_s, served)
-    judged = _between(served, settled_s, plan.end_s)
+    judged = between(served, settled_s, plan.end_s)
     after_s = settled_s - plan.begin_s
     left_s = plan.end_s - settled_s
     problem = ""
@@ -120,11 +130,12 @@ def _since(looks: Sequence[Observation], plan: PhasePlan, follows: Follows) -> f
 
 
 def _worked_off(settled_s: float, begin_s: float, served: Sequence[Served]) -> float:
-    before = _between(served, begin_s, settled_s)
+    before = between(served, begin_s, settled_s)
     return max([settled_s, *(request.arrival_s + request.ttft_s for request in before)])
 
 
-def _between(served: Sequence[Served], begin_s: float, end_s: float) -> Sequence[Served]:
+def between(served: Sequence[Served], begin_s: float, end_s: float) -> Sequence[Served]:
+    """Return the requests that arrived from ``begin_s`` on and before ``end_s``; ``served`` is in order of arrival."""
     arrivals = [request.arrival_s for request in served]
     return served[bisect_left(arrivals, begin_s) : bisect_left(arrivals, end_s)]
 
