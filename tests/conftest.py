@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pdscaler")
     group.addoption("--kills", type=int, default=5, help="how often the operator is killed")
     group.addoption("--takeovers", type=int, default=3, help="how often a leader is forced out, by each way in turn")
-    group.addoption("--lease-duration", type=float, default=3.0, help="of the Lease in that test, seconds")
+    group.addoption("--lease-duration", type=float, default=9.0, help="of the Lease in that test, seconds")
     group.addoption("--soak-seed", type=int, default=20261121, help="seed of what chance decides")
     group.addoption("--soak-report", type=Path, default=None, help="folder for the figures")
 

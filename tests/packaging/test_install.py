@@ -50,7 +50,7 @@ SAMPLES = sorted((ROOT / "deploy/samples").glob("*.yaml"))
 def crd(control_plane: ControlPlane) -> None:
     """The custom resource definition, installed and served."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / "crds")
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+    control_plane.wait_served(CRD_NAME)
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +132,7 @@ def test_the_pod_is_admitted_where_pod_security_is_restricted(
     control_plane.kubectl("apply", "-f", "-", input=manifests)
     try:
         name = one(documents(manifests), "Deployment")["metadata"]["name"]
-        control_plane.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=60s")
+        control_plane.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=180s")
         pods = control_plane.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=pdscaler")["items"]
         pod = pods[0]
         container = pod["spec"]["containers"][0]
@@ -270,7 +270,7 @@ def test_the_life_of_a_release(
     assert [found["metadata"]["name"] for found in left if found["metadata"]["name"].startswith(name)] == []
     resource = control_plane.get("pdd", "llama-8b", "-n", namespace)
     assert "finalizers" not in resource["metadata"]
-    control_plane.kubectl("delete", "pdd", "llama-8b", "-n", namespace, "--timeout=10s")
+    control_plane.kubectl("delete", "pdd", "llama-8b", "-n", namespace, "--timeout=180s")
 
 
 def scale(plane: ControlPlane, namespace: str, name: str, replicas: int) -> None:

@@ -133,7 +133,7 @@ def test_the_operator_lives_on_the_charts_rights_and_the_commands_tell_what_it_t
 
     _status(control_plane, namespace)
     _pause(control_plane, namespace, resource)
-    control_plane.kubectl("delete", "pdd", "llama", "-n", namespace, "--timeout=10s")
+    control_plane.kubectl("delete", "pdd", "llama", "-n", namespace, "--timeout=60s")
 
 
 def _status(plane: ControlPlane, namespace: str) -> None:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from localplane.waiting import PATIENCE_S
+
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], T], holds: Callable[[T], bool], timeout_s: float = 60.0) -> T:
+async def eventually(look: Callable[[], T], holds: Callable[[T], bool], timeout_s: float = PATIENCE_S) -> T:
     """Look again and again until what is seen holds, and return it; fail with what was seen last."""
     try:
         async with asyncio.timeout(timeout_s):

@@ -10,7 +10,7 @@ from typing import Any
 from localplane.plane import ControlPlane
 from localplane.prom import Prometheus
 from localplane.toolset import Tools
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 
 Namespace = AbstractContextManager[str]
 READY_DELAY = "pod-ready.stage.kwok.x-k8s.io/delay"
@@ -76,7 +76,7 @@ def replicas_of(plane: ControlPlane, namespace: str, name: str) -> tuple[int, in
     return int(document["spec"]["replicas"]), int(document.get("status", {}).get("readyReplicas", 0))
 
 
-def wait_ready(plane: ControlPlane, namespace: str, name: str, ready: int, timeout_s: float = 60.0) -> None:
+def wait_ready(plane: ControlPlane, namespace: str, name: str, ready: int, timeout_s: float = PATIENCE_S) -> None:
     """Wait until exactly ``ready`` replicas of a Deployment are Ready."""
     wait_for(
         f"{ready} ready replicas of {name}",
@@ -84,17 +84,6 @@ def wait_ready(plane: ControlPlane, namespace: str, name: str, ready: int, timeo
         timeout_s,
         every_s=0.3,
     )
-
-
-def wait_served(plane: ControlPlane, definition: str) -> None:
-    """Wait until a CustomResourceDefinition is served."""
-
-    def served() -> bool:
-        # For a moment after its creation the conditions are null, which kubectl takes for an error.
-        waited = plane.kubectl("wait", "--for=condition=Established", f"crd/{definition}", "--timeout=30s", check=False)
-        return waited.returncode == 0
-
-    wait_for(f"{definition} to be served", served, 60.0)
 
 
 class PrometheusFactory:
@@ -135,4 +124,4 @@ def install_scaled_objects(plane: ControlPlane) -> None:
             },
         }
     )
-    wait_served(plane, "scaledobjects.keda.sh")
+    plane.wait_served("scaledobjects.keda.sh")

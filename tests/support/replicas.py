@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from localplane.audit import WRITES, AuditRequest
 from localplane.ports import free_ports
 from localplane.processes import Process
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 from support.apiproxy import ApiProxy, Hook, passes
 from support.stage import SYSTEM, Stage
 
@@ -104,7 +104,7 @@ class Replicas:
         )
         return found.stdout.rpartition("_")[0]
 
-    def wait_leader(self, name: str, timeout_s: float = 30.0) -> None:
+    def wait_leader(self, name: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until a replica holds the Lease."""
         wait_for(f"{name} leads", lambda: self.holder() == name, timeout_s, 0.1)
 

@@ -18,10 +18,10 @@ from localplane.plane import ControlPlane
 from localplane.ports import free_port
 from localplane.processes import Process
 from localplane.prom import Prometheus
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 from support.engines import ScriptedEngines
 from support.manifests import documents, helm_template
-from support.plane import apply_in, deployment, replicas_of, wait_served
+from support.plane import apply_in, deployment, replicas_of
 
 SYSTEM = "pdscaler-system"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:pdscaler"
@@ -86,7 +86,7 @@ def apply_rights(plane: ControlPlane) -> Path:
     rendered = documents(helm_template(plane.tools, namespace=SYSTEM))
     rights = [document for document in rendered if document["kind"] in _RIGHTS]
     plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}, *rights)
-    wait_served(plane, "pddeployments.pdscaler.io")
+    plane.wait_served("pddeployments.pdscaler.io")
     return plane.service_account_kubeconfig(SYSTEM, "pdscaler")
 
 
@@ -190,7 +190,7 @@ class Stage:
                 return found
         return {}
 
-    def wait_condition(self, kind: str, status: str, reason: str, timeout_s: float = 45.0) -> dict[str, Any]:
+    def wait_condition(self, kind: str, status: str, reason: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until a condition has this status and reason, and return it."""
 
         def probe() -> dict[str, Any] | None:
@@ -209,7 +209,7 @@ class Stage:
             replicas_of(self.plane, self.namespace, DECODE)[0],
         )
 
-    def wait_replicas(self, prefill: int, decode: int, timeout_s: float = 60.0) -> None:
+    def wait_replicas(self, prefill: int, decode: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until both Deployments ask for exactly these."""
         try:
             wait_for(f"{prefill}P{decode}D", lambda: self.replicas() == (prefill, decode), timeout_s, 0.3)

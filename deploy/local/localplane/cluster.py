@@ -13,6 +13,7 @@ from localplane.kubeconfig import write_token_kubeconfig
 from localplane.nodes import node_documents
 from localplane.processes import Processes
 from localplane.toolset import Tools
+from localplane.waiting import wait_for
 
 
 class Cluster:
@@ -77,11 +78,21 @@ class Cluster:
         document: dict[str, Any] = json.loads(self.kubectl("get", *args, "-o", "json").stdout)
         return document
 
+    def wait_served(self, definition: str) -> None:
+        """Wait until the kind of a CustomResourceDefinition is served."""
+
+        def served() -> bool:
+            # For a moment after its creation the conditions are null, which kubectl takes for an error.
+            wait = ("wait", "--for=condition=Established", f"crd/{definition}", "--timeout=30s")
+            return self.kubectl(*wait, check=False).returncode == 0
+
+        wait_for(f"{definition} to be served", served)
+
     def add_nodes(self, count: int, gpus: int = 8, prefix: str = "gpu") -> None:
         """Add fake nodes ``PREFIX-0`` … with GPUs and wait until they are Ready."""
         self.apply(*node_documents(count, gpus, prefix))
         names = [f"node/{prefix}-{number}" for number in range(count)]
-        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=180s", *names)
 
     def service_account_kubeconfig(self, namespace: str, name: str, valid: str = "24h", pod: str = "") -> Path:
         """Return a kubeconfig with a fresh token of a service account that exists: its rights and no others.

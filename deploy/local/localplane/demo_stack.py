@@ -204,7 +204,7 @@ class DemoStack:
         documents = [document for document in yaml.safe_load_all(rendered) if document["kind"] in RIGHTS]
         text = yaml.safe_dump_all(documents)
         self.cluster.kubectl("apply", "--server-side", "-f", "-", input=text)
-        self.cluster.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+        self.cluster.wait_served("pddeployments.pdscaler.io")
 
     def _start_operator(self) -> None:
         account = self.cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT)

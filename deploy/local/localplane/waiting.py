@@ -8,9 +8,12 @@ from localplane.errors import LocalPlaneError
 
 T = TypeVar("T")
 
+PATIENCE_S = 180.0
+"""How long to wait for what should come soon: a limit shows a fault, never how fast a busy machine is."""
+
 
 def wait_for(
-    what: str, probe: Callable[[], T | None], timeout_s: float = 60.0, every_s: float = 0.1, detail: str = ""
+    what: str, probe: Callable[[], T | None], timeout_s: float = PATIENCE_S, every_s: float = 0.1, detail: str = ""
 ) -> T:
     """Call ``probe`` until it returns a true value, and return it.
 

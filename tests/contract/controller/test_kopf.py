@@ -14,7 +14,7 @@ import pytest
 
 from localplane.plane import ControlPlane
 from localplane.ports import free_port
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 from pdscaler.api.config import OperatorConfig
 from pdscaler.api.crd import CRD_NAME, crd_yaml
 from pdscaler.controller.application import Application
@@ -25,7 +25,7 @@ from support.world import resource
 @pytest.fixture(scope="module")
 def plane(control_plane: ControlPlane) -> ControlPlane:
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=crd_yaml())
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+    control_plane.wait_served(CRD_NAME)
     return control_plane
 
 
@@ -48,12 +48,12 @@ async def running(settings: OperatorConfig) -> AsyncIterator[Application]:
     application = Application(settings)
     task = asyncio.create_task(application.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.wait({task, asyncio.ensure_future(application.started.wait())}, return_when="FIRST_COMPLETED")
         yield application
     finally:
         application.stop()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             await task
         # The watches that end here say their TLS farewell in the background, which aiohttp does not wait for.
         await asyncio.sleep(0.25)
@@ -112,7 +112,7 @@ async def test_it_leaves_nothing_but_a_status(plane: ControlPlane, namespace: st
                 "kubectl.kubernetes.io/last-applied-configuration",
                 "pdscaler.io/paused",
             }
-        await kubectl(plane, "delete", "pdd", "deepseek", "-n", namespace, "--wait", "--timeout=10s")
+        await kubectl(plane, "delete", "pdd", "deepseek", "-n", namespace, "--wait", "--timeout=60s")
     written = [
         request
         for request in plane.audit_log.requests(namespace=namespace, verb="write", since=since)
@@ -128,7 +128,7 @@ async def test_a_resource_outlives_the_operator_and_can_be_deleted_without_it(
     async with running(config(plane, namespace)):
         await apply(plane, namespace, deployment("deepseek-prefill"), deployment("deepseek-decode"), resource())
         await seen(plane, namespace, "deepseek", is_held)
-    await kubectl(plane, "delete", "pdd", "deepseek", "-n", namespace, "--wait", "--timeout=10s")
+    await kubectl(plane, "delete", "pdd", "deepseek", "-n", namespace, "--wait", "--timeout=60s")
     assert await kubectl(plane, "get", "pdd", "-n", namespace, "-o", "name") == ""
 
 
@@ -199,7 +199,7 @@ def test_a_signal_ends_the_process_cleanly(plane: ControlPlane, namespace: str, 
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stderr=stream, stdout=subprocess.PIPE, env=environ)
         try:
-            wait_for("the operator's start", lambda: '"event":"started"' in log.read_text(encoding="utf-8"), 60.0)
+            wait_for("the operator's start", lambda: '"event":"started"' in log.read_text(encoding="utf-8"))
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=20)
         finally:

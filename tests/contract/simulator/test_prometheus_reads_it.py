@@ -50,7 +50,7 @@ def test_prometheus_finds_and_reads_every_engine(prometheus: Callable[..., Prome
             rows = server.query(f"sum(rate({arrivals}[10s]))")
             return float(rows[0]["value"][1]) if rows else 0.0
 
-        wait_for("the rate of arrivals", lambda: 25 < rate() < 55, 40.0)
+        wait_for("the rate of arrivals", lambda: 25 < rate() < 55)
         prompt = (
             'sum(rate(vllm:request_prompt_tokens_sum{pod=~"prefill.*"}[10s]))'
             ' / sum(rate(vllm:request_prompt_tokens_count{pod=~"prefill.*"}[10s]))'

@@ -39,7 +39,7 @@ TIME = "2026-11-21T12:00:00Z"
 @pytest.fixture(scope="module")
 def crd(control_plane: ControlPlane) -> ControlPlane:
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=crd_yaml())
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+    control_plane.wait_served(CRD_NAME)
     return control_plane
 
 

@@ -24,7 +24,7 @@ async def test_a_kind_of_its_own_is_scaled_end_to_end_even_if_its_definition_com
     assert "does not serve" in seen.message or "serves no kind" in seen.message
 
     control_plane.apply(custom_kind("groups", "Group"))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/groups.engines.example.test")
+    control_plane.wait_served("groups.engines.example.test")
     missing = f'Group "decode" not found in "{namespace}"'
     await eventually(
         lambda: cache.target(ref), lambda seen: isinstance(seen, TargetUnknown) and missing in seen.message
@@ -63,7 +63,7 @@ async def test_a_kind_whose_scale_reports_no_selector_cannot_be_a_target(
     control_plane: ControlPlane, cache: ClusterCache, namespace: str
 ) -> None:
     control_plane.apply(custom_kind("mutes", "Mute", selector=False))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/mutes.engines.example.test")
+    control_plane.wait_served("mutes.engines.example.test")
     apply_in(control_plane, namespace, custom_object("decode", 2, "Mute"))
     ref = TargetRef(namespace, GROUP_VERSION, "Mute", "decode")
     await cache.watch(ref)

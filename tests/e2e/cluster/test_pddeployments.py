@@ -54,7 +54,7 @@ def about(document: dict[str, Any]) -> ObjectIdentity:
 def applied(control_plane: ControlPlane, namespace: str) -> str:
     """A namespace with one PDDeployment."""
     control_plane.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(crd_document()))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io")
+    control_plane.wait_served("pddeployments.pdscaler.io")
     apply_in(control_plane, namespace, resource())
     return namespace
 

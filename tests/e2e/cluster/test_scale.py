@@ -40,13 +40,13 @@ async def test_a_write_on_an_old_reading_is_a_conflict_and_changes_nothing(
 ) -> None:
     if kind == KIND:
         control_plane.apply(custom_kind())
-        control_plane.kubectl("wait", "--for=condition=Established", "crd/enginesets.engines.example.test")
+        control_plane.wait_served("enginesets.engines.example.test")
         apply_in(control_plane, namespace, custom_object("decode", 1))
         ref = TargetRef(namespace, GROUP_VERSION, kind, "decode")
     else:
         apply_in(control_plane, namespace, {**deployment("decode", replicas=1), "kind": kind})
         ref = TargetRef(namespace, "apps/v1", kind, "decode")
-        control_plane.kubectl("rollout", "status", f"{kind}/decode", "-n", namespace, "--timeout=60s")
+        control_plane.kubectl("rollout", "status", f"{kind}/decode", "-n", namespace, "--timeout=180s")
     old = await read_scale(api, ref)
     plural = "enginesets.engines.example.test" if kind == KIND else kind.lower()
     control_plane.kubectl("scale", plural, "decode", "-n", namespace, "--replicas=4")
@@ -61,7 +61,7 @@ async def test_of_several_writers_on_one_reading_exactly_one_wins(
     control_plane: ControlPlane, api: Connection, namespace: str
 ) -> None:
     control_plane.apply(custom_kind())
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/enginesets.engines.example.test")
+    control_plane.wait_served("enginesets.engines.example.test")
     apply_in(control_plane, namespace, custom_object("decode", 1))
     ref = TargetRef(namespace, GROUP_VERSION, KIND, "decode")
     scale = await read_scale(api, ref)
@@ -78,7 +78,7 @@ async def test_what_a_write_returns_can_be_written_again(
     control_plane: ControlPlane, api: Connection, namespace: str
 ) -> None:
     control_plane.apply(custom_kind())
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/enginesets.engines.example.test")
+    control_plane.wait_served("enginesets.engines.example.test")
     apply_in(control_plane, namespace, custom_object("decode", 1))
     writer = ScaleWriter(api)
     scale = await read_scale(api, TargetRef(namespace, GROUP_VERSION, KIND, "decode"))

@@ -66,17 +66,17 @@ def test_the_demo_takes_away_what_it_brought(stand_in: ControlPlane, tools: Tool
     with KindCluster(tmp_path / "kind", tools, "kind-test") as borrowed:
         with DemoStack(borrowed, scenario, tmp_path / "requests.csv", 0) as parts:
             parts.create_targets()
-            wait_for("the load", lambda: parts.stats()["started"], 60.0, every_s=0.5)
+            wait_for("the load", lambda: parts.stats()["started"], every_s=0.5)
             parts.apply_resource()
-            wait_for("the operator's status", lambda: parts.resource().get("status"), 60.0, every_s=0.5)
+            wait_for("the operator's status", lambda: parts.resource().get("status"), every_s=0.5)
             assert "pddeployments.pdscaler.io" in names(stand_in, "crd")
             assert parts.forecast_rps() is None
             said = parts.look_ahead("Auto")
             assert said.startswith("kubectl patch pdd chat -n demo --type merge -p '{")
             # From the days before that were written into Prometheus: of today there are only seconds.
-            wait_for("a forecast", lambda: parts.resource()["status"].get("forecast", {}).get("method"), 60.0, 0.5)
+            wait_for("a forecast", lambda: parts.resource()["status"].get("forecast", {}).get("method"), every_s=0.5)
             assert "period 3.5 min" in parts.resource()["status"]["forecast"]["reason"]
-            wait_for("the forecast's figure", parts.forecast_rps, 30.0, every_s=0.5)
+            wait_for("the forecast's figure", parts.forecast_rps, every_s=0.5)
         wait_for(
             "everything to be gone",
             lambda: all(names(stand_in, kind) == known for kind, known in before.items()),

@@ -54,7 +54,7 @@ class Demo:
 def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way: signal.Signals) -> None:
     demo = Demo(tmp_path)
     try:
-        wait_for("the load", lambda: demo.said("prefill 3 ready"), 90.0)
+        wait_for("the load", lambda: demo.said("prefill 3 ready"))
         pids = demo.pids()
         assert set(pids) == PARTS
         assert all(map(alive, pids.values()))
@@ -63,7 +63,7 @@ def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way
     finally:
         demo.process.kill()
         demo.process.wait()
-    wait_for("every process to end", lambda: not any(map(alive, pids.values())), 30.0)
+    wait_for("every process to end", lambda: not any(map(alive, pids.values())))
     assert status == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[way]
     said = demo.log.read_text()
     assert "Traceback" not in said
@@ -76,7 +76,7 @@ def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way
 def test_a_part_that_fails_ends_the_demo_with_its_log(tools: Tools, tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     try:
-        wait_for("the load", lambda: demo.said("prefill 3 ready"), 90.0)
+        wait_for("the load", lambda: demo.said("prefill 3 ready"))
         pids = demo.pids()
         os.kill(pids["emulator"], signal.SIGKILL)
         status = demo.process.wait(60)

@@ -64,7 +64,7 @@ def test_no_process_is_left(tools: Tools, tmp_path: Path, way: str) -> None:
     )
     with launcher:
         try:
-            wait_for("the plane", lambda: (folder / "up").exists() or launcher.poll() is not None, 90.0)
+            wait_for("the plane", lambda: (folder / "up").exists() or launcher.poll() is not None)
             if way != "raise":
                 launcher.send_signal(getattr(signal, way))
             _, said = launcher.communicate(timeout=60)
@@ -74,7 +74,7 @@ def test_no_process_is_left(tools: Tools, tmp_path: Path, way: str) -> None:
     assert ("something broke" in said) == (way == "raise")
     started = [line.split() for line in (folder / "pids").read_text().splitlines()]
     assert [name for _, name in started] == PARTS
-    wait_for("every process to end", lambda: not any(alive(int(pid)) for pid, _ in started), 30.0)
+    wait_for("every process to end", lambda: not any(alive(int(pid)) for pid, _ in started))
 
 
 def test_a_part_that_dies_is_named(tools: Tools, tmp_path: Path) -> None:

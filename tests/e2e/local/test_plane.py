@@ -71,7 +71,7 @@ def test_it_says_its_version(control_plane: ControlPlane) -> None:
 
 def test_a_crd_is_validated_by_cel_and_scaled(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.apply(WIDGET)
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/widgets.test.pdscaler.io", "--timeout=20s")
+    control_plane.wait_served("widgets.test.pdscaler.io")
     wait_for(
         "the new kind to be served",
         lambda: control_plane.kubectl("get", "widgets", "-n", namespace, check=False).returncode == 0,
@@ -143,7 +143,7 @@ def test_pods_fail_as_asked(control_plane: ControlPlane, namespace: str, label: 
                     return True
         return False
 
-    wait_for(f"pods in {expected}", reached, 30.0)
+    wait_for(f"pods in {expected}", reached)
     assert control_plane.get("deployment", "ill", "-n", namespace)["status"].get("readyReplicas", 0) == 0
 
 

@@ -45,7 +45,7 @@ def test_it_scrapes_and_keeps_its_data(prometheus: Callable[..., Prometheus], ex
     def pods() -> list[str]:
         return sorted(series["metric"]["pod"] for series in server.query("answer == 42"))
 
-    wait_for("both targets", lambda: pods() == ["fixed", "p-0"], 30.0)
+    wait_for("both targets", lambda: pods() == ["fixed", "p-0"])
     first_s = float(server.query("answer{pod='p-0'}[1h]")[0]["values"][0][0])
     url = server.url
     server.stop()
@@ -55,7 +55,7 @@ def test_it_scrapes_and_keeps_its_data(prometheus: Callable[..., Prometheus], ex
     server.kill()
     server.start()
     assert server.url == url
-    kept = wait_for("its data", lambda: server.query("answer{pod='p-0'}[1h]"), 30.0)
+    kept = wait_for("its data", lambda: server.query("answer{pod='p-0'}[1h]"))
     assert float(kept[0]["values"][0][0]) == first_s
 
 

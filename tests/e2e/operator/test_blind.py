@@ -90,7 +90,7 @@ def test_one_silent_role_freezes_both_pools(stage: Stage) -> None:
         return condition if condition.get("status") == "False" else None
 
     # Series that have ended are stale as long as Prometheus finds their last sample, and missing afterwards.
-    condition = wait_for("a condition that misses decode's metrics", blind, 60.0)
+    condition = wait_for("a condition that misses decode's metrics", blind)
     assert condition["reason"] in {"StaleData", "NoData"}
     assert "decode" in condition["message"] or "osl" in condition["message"]
     stage.engines.set_load(130.0)

@@ -25,12 +25,12 @@ def test_a_slower_engine_is_found_said_and_remembered(stage: Stage) -> None:
     stage.start_operator()
     least = {"minReplicas": REPLICAS, "maxReplicas": REPLICAS}
     stage.apply(sizing={"model": "Auto"}, prefill={"minReplicas": 2, "maxReplicas": 2}, decode=least)
-    said = wait_for("a corrected derate", lambda: found if (found := decode_of(stage)).get("lastFit") else None, 120.0)
+    said = wait_for("a corrected derate", lambda: found if (found := decode_of(stage)).get("lastFit") else None)
     assert 0.5 <= said["derate"] < 0.95
     assert said["offProfile"]
     assert said["drift"] > 0.2
     assert said["meanError"] < said["priorError"]
-    warned = wait_for("the warning", lambda: events(stage), 30.0)
+    warned = wait_for("the warning", lambda: events(stage))
     assert warned[0]["type"] == "Warning"
     assert warned[0]["message"].startswith("decode: mean TPOT is ")
 

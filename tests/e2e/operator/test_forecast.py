@@ -20,7 +20,7 @@ def steady_replicas(stage: Stage) -> tuple[int, int]:
         seen.append(stage.replicas())
         return seen[-1] == seen[-2]
 
-    wait_for("replicas that stay", same, 60.0, 6.0)
+    wait_for("replicas that stay", same, every_s=6.0)
     return seen[-1]
 
 
@@ -30,18 +30,18 @@ def test_a_restart_reads_the_history_back_and_changes_nothing(stage: Stage) -> N
     stage.wait_full_window()
     stage.start_operator()
     stage.apply(forecast={"method": "Auto"})
-    said = wait_for("a forecast", lambda: forecast_of(stage), 90.0)
+    said = wait_for("a forecast", lambda: forecast_of(stage))
     assert said["rate"] > 65.0
     assert 0.5 <= said["quantile"] < 1
     assert said["horizon"] == "2s"
     assert "% of the peaks of the next 2 s by" in said["reason"]
-    wait_for("replicas for the load", lambda: stage.replicas()[1] >= 4, 60.0)
+    wait_for("replicas for the load", lambda: stage.replicas()[1] >= 4)
     settled = steady_replicas(stage)
 
     stage.stop_operators()
     stage.start_operator()
     stage.never("the restart changed replicas", lambda: stage.replicas() != settled, seconds=8)
-    wait_for("the forecast of the new process", lambda: forecast_of(stage), 30.0)
+    wait_for("the forecast of the new process", lambda: forecast_of(stage))
     assert stage.replicas() == settled
     log = stage.operators[-1].log.read_text(encoding="utf-8")
     assert "could not be read" not in log

@@ -44,7 +44,7 @@ def test_a_kill_at_any_step_neither_loses_nor_doubles_nor_bursts(stage: Stage, r
     metadata = stage.get()["metadata"]
     assert "finalizers" not in metadata
     assert set(metadata.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
-    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=10s")
+    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=60s")
     left = stage.plane.kubectl("get", "all,configmaps,leases,secrets", "-n", stage.namespace, "-o", "name").stdout
     assert "pdscaler" not in left
     assert "kopf" not in left

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from localplane.audit import AuditRequest
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 from support.apiproxy import Request
 from support.replicas import Replica, Replicas, grants, outside_their_term, terms, writes
 from support.stage import Stage
 
 TAKEOVER_S = 20.0
+LATE_S = 6.0
+"""Duration of the Lease where a late order is waited for, seconds."""
 WAYS = ("killed", "paused", "cut off")
 
 
@@ -86,7 +88,7 @@ class Duel:
         self.leader = replicas.start("pdscaler-a")
         replicas.wait_leader("pdscaler-a")
         self.follower = replicas.start("pdscaler-b")
-        wait_for("the second one follows", lambda: follows(self.follower), 30.0, 0.3)
+        wait_for("the second one follows", lambda: follows(self.follower), every_s=0.3)
         self.led = ["pdscaler-a"]
 
     def force(self, way: str) -> float:
@@ -109,7 +111,7 @@ class Duel:
             assert not leads(old)
             assert old.samples("pdscaler_replicas") == [], "what it knew is another's now"
             old.proxy.cut = False
-        wait_for(f"the {way} one follows", lambda: follows(old), 30.0, 0.3)
+        wait_for(f"the {way} one follows", lambda: follows(old), every_s=0.3)
         self.leader, self.follower = heir, old
         # Whatever it had begun would have been sent by now.
         time.sleep(min(2.0, self._duration_s))
@@ -131,7 +133,7 @@ class Duel:
             at = [write.arrived_s for write in writes(self._replicas.requests()) if write.pod == heir.name]
             return next((arrived_s for arrived_s in at if arrived_s >= since_s), None)
 
-        return wait_for(f"a write of {heir.name}", first, 30.0, 0.2) - since_s
+        return wait_for(f"a write of {heir.name}", first, every_s=0.2) - since_s
 
 
 def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(
@@ -147,7 +149,7 @@ def test_a_killed_a_paused_and_a_cut_off_leader_are_replaced_and_write_no_more(
         second = duel.follower
         assert (second.health("/healthz"), second.health("/readyz")) == (200, 200)
         # Its watches are warm: it has read what it will need, and shows and writes nothing of it.
-        wait_for("warm watches", lambda: watches(replicas, second) >= {"pddeployments", "deployments", "pods"}, 20.0)
+        wait_for("warm watches", lambda: watches(replicas, second) >= {"pddeployments", "deployments", "pods"})
         assert second.samples("pdscaler_replicas") == []
         assert [write for write in writes(replicas.requests()) if write.pod == second.name] == []
 
@@ -198,17 +200,17 @@ def test_an_order_that_arrives_when_another_leads_is_refused(stage: Stage) -> No
     def hold(asked: Request) -> int | None:
         if asked.writes_scale and stage.engines.rate_rps > 100.0 and not held.is_set():
             held.set()
-            release.wait(60)
+            release.wait(PATIENCE_S)
         return None
 
-    with Replicas(stage, timing(3.0)) as replicas:
+    with Replicas(stage, timing(LATE_S)) as replicas:
         leader = replicas.start("pdscaler-a", hold)
         replicas.wait_leader("pdscaler-a")
         heir = replicas.start("pdscaler-b")
-        wait_for("the second one follows", lambda: follows(heir), 30.0, 0.3)
+        wait_for("the second one follows", lambda: follows(heir), every_s=0.3)
         stage.wait_replicas(1, 4)
         stage.engines.set_load(130.0)
-        assert held.wait(30)
+        assert held.wait(PATIENCE_S)
         leader.process.kill()
         replicas.wait_leader("pdscaler-b")
         stage.wait_replicas(2, 7)
@@ -217,7 +219,7 @@ def test_an_order_that_arrives_when_another_leads_is_refused(stage: Stage) -> No
         def late() -> list[AuditRequest]:
             return [write for write in outside_of(replicas) if write.resource == "deployments/scale"]
 
-        (order,) = wait_for("the late order", late, 20.0, 0.2)
+        (order,) = wait_for("the late order", late, every_s=0.2)
         assert (order.pod, order.code) == ("pdscaler-a", 409)
         assert stage.replicas() == (2, 7)
 
@@ -225,5 +227,5 @@ def test_an_order_that_arrives_when_another_leads_is_refused(stage: Stage) -> No
 def outside_of(replicas: Replicas) -> list[AuditRequest]:
     """Writes that arrived while their sender did not hold the Lease."""
     requests = replicas.requests()
-    wrong = {(found["pod"], found["at"]) for found in outside_their_term(requests, 3.0)}
+    wrong = {(found["pod"], found["at"]) for found in outside_their_term(requests, LATE_S)}
     return [write for write in writes(requests) if (write.pod, write.at) in wrong]

@@ -21,7 +21,7 @@ from localplane.audit import AuditRequest
 from localplane.plane import ControlPlane
 from localplane.ports import free_port
 from localplane.toolset import Tools
-from localplane.waiting import wait_for
+from localplane.waiting import PATIENCE_S, wait_for
 from pdscaler.api.config import load_config
 from pdscaler.controller.application import Application
 from support.manifests import ROOT, Document, config_of, documents, helm_template, kustomize
@@ -29,7 +29,8 @@ from support.plane import deployment, install_scaled_objects
 from support.rights import Right, rights_of, without
 from support.world import resource
 
-LEASE_S = 3
+SHORT_LEASE = {"leaseDuration": "3s", "renewDeadline": "2s"}
+"""Of the operator that cannot renew it. The others keep the chart's, which a busy machine does not make them lose."""
 PLACE = "rights-under-test"
 """Stands for the namespace in what the chart renders."""
 
@@ -156,12 +157,9 @@ class Trial:
         nobody = f"http://127.0.0.1:{free_port()}"
         settings |= {"evaluationPeriod": "500ms", "metricsAddress": "", "healthAddress": "", "verifyPlans": False}
         settings |= {"prometheus": {"endpoints": {"default": {"url": nobody}}}, "namespaces": [self.namespace]}
-        settings |= {
-            "leaseNamespace": self.namespace,
-            "leaseDuration": f"{LEASE_S}s",
-            "renewDeadline": "2s",
-            "retryPeriod": "500ms",
-        }
+        settings |= {"leaseNamespace": self.namespace, "retryPeriod": "500ms"}
+        if self.right is not None and (self.right.resource, self.right.verb) == ("leases", "patch"):
+            settings |= SHORT_LEASE
         settings |= {"kubeconfig": str(self.plane.service_account_kubeconfig(self.namespace, "pdscaler"))}
         file = folder / f"{self.namespace}.yaml"
         file.write_text(yaml.safe_dump(settings))
@@ -221,7 +219,7 @@ async def running(applications: Sequence[Application]) -> AsyncIterator[None]:
     finally:
         for application in applications:
             application.stop()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             ended = await asyncio.gather(*tasks, return_exceptions=True)
         # The watches that end here say their TLS farewell in the background, which aiohttp does not wait for.
         await asyncio.sleep(0.25)
@@ -229,7 +227,7 @@ async def running(applications: Sequence[Application]) -> AsyncIterator[None]:
 
 
 async def until(what: str, probe: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, what, probe, 60.0, every_s=0.5)
+    await asyncio.to_thread(wait_for, what, probe, every_s=0.5)
 
 
 def test_every_right_has_a_proof(tools: Tools) -> None:
@@ -258,8 +256,8 @@ async def test_without_any_one_right_something_fails_and_with_all_nothing_is_den
     whole, *lacking = trials
     applications = await asyncio.gather(*(asyncio.to_thread(trial.application, config, tmp_path) for trial in trials))
     async with running(applications):
-        await until("the order", lambda: whole.seen().orders_counted == 1 and whole.seen().ordered == 2)
-        await asyncio.sleep(LEASE_S)  # who cannot renew its lease has lost it by now
+        await until("the order", lambda: whole.seen().orders_counted >= 1 and whole.seen().ordered == 2)
+        await asyncio.sleep(6.0)  # who cannot renew its lease has lost it by now
         # Somebody takes the replica away again, and a second PDDeployment comes.
         for trial in trials:
             if trial.right is None or trial.right.resource == "events":
@@ -268,7 +266,7 @@ async def test_without_any_one_right_something_fails_and_with_all_nothing_is_den
         late = [found for trial in trials for found in placed(trial.namespace, resource("late"))]
         await asyncio.to_thread(control_plane.apply, *late)
         await until(
-            "all that must work with all rights", lambda: whole.seen().orders_counted == 2 and bool(whole.seen().late)
+            "all that must work with all rights", lambda: whole.seen().orders_counted >= 2 and bool(whole.seen().late)
         )
         for trial in lacking:
             assert trial.right is not None

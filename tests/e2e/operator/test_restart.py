@@ -101,7 +101,7 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
         stage.wait_full_window()
         stage.apply(forecast={"method": "Auto"})
     for stage in (through, restarted):
-        wait_for("a forecast", lambda stage=stage: foresees(stage), 60.0, 0.5)  # type: ignore[misc]
+        wait_for("a forecast", lambda stage=stage: foresees(stage), every_s=0.5)  # type: ignore[misc]
     # What a start takes on this machine, its first window and its history included; a restart takes no longer.
     start_took_s = time.time() - started_s
     assert time.time() < begin_s + RISE_S, "too slow: the rise has begun before the forecasts"
@@ -120,7 +120,7 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
         time.sleep(0.3)
 
     assert killed_s is not None
-    wait_for("the forecast of the new process", lambda: foresees(restarted), 30.0)
+    wait_for("the forecast of the new process", lambda: foresees(restarted))
     without, with_restart = looks
     assert without[-1].decode >= without[0].decode + 4, "the rise must move the replicas"
     at_kill = next(look.decode for look in with_restart if look.at_s >= killed_s)

@@ -31,7 +31,8 @@ def test_both_pools_follow_the_load_and_the_status_says_why(stage: Stage) -> Non
     assert "ScaledDown" in described
     writes = stage.writes()
     assert {request.name for request in writes} == {PREFILL, DECODE}
-    assert all(request.code == 200 for request in writes)
+    # A target that its controller touched between the reading and the write is a conflict, and asked again.
+    assert {request.code for request in writes} <= {200, 409}
 
 
 def test_the_least_privilege_account_is_never_refused(stage: Stage) -> None:

@@ -123,11 +123,11 @@ def test_deletions_leave_nothing_and_block_nothing(stage: Stage) -> None:
 
     assert operator.stop() == 0
     # With the operator gone a deletion must not wait for it.
-    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=10s")
+    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=60s")
     stage.apply()
     stage.start_operator()
     stage.wait_condition("Ready", "True", "Evaluated")
-    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=10s")
+    stage.plane.kubectl("delete", "pdd", NAME, "-n", stage.namespace, "--timeout=60s")
     stage.engines.set_load(130.0)
     stage.never("scaled after the deletion", lambda: stage.replicas() != (1, 4), seconds=6)
     left = stage.plane.kubectl("get", "all,configmaps,leases,secrets", "-n", stage.namespace, "-o", "name").stdout

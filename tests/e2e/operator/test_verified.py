@@ -35,5 +35,5 @@ def test_what_simulation_settles_is_ordered_and_said(stage: Stage) -> None:
         status = stage.status()
         return any("(verified)" in entry["decode"]["reason"] for entry in status["decisions"])
 
-    wait_for("a decision that says verified", verified, 30.0, every_s=0.5)
+    wait_for("a decision that says verified", verified, every_s=0.5)
     assert all(request.code == 200 for request in stage.writes())
