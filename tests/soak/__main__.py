@@ -95,6 +95,8 @@ def _torment(
             begun_s[fault.name] = time.monotonic()
         _inflict(world, judge, rng, faults, load)
         seconds = _recover(world, judge, load, names)
+        for violation in judge.unread():
+            progress.line(f"  ! {violation}")
         for fault in faults:
             tallies[fault.name].times += 1
             if seconds is not None:

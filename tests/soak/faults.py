@@ -59,6 +59,12 @@ class Fault:
     grace_s: float = 4.0
     rest_s: float = 0.0
 
+    def goes_with(self, other: "Fault") -> bool:
+        """Whether both can be at the same time: what asks the API server itself cannot while that is gone."""
+        asks_api = {"resource", "targets"}
+        gone = [each for each in (self, other) if each.begin is _no_api_server]
+        return self.part != other.part and not (gone and {self.part, other.part} & asks_api)
+
 
 def _prometheus(answer: Answer) -> Callable[[World, random.Random], End]:
     def begin(world: World, _: random.Random) -> End:
@@ -202,5 +208,5 @@ def choose(rng: random.Random, begun_s: Mapping[str, float], now_s: float) -> li
     if not ready:
         raise InvalidInputError("faults", "all of them must rest")
     first = rng.choice(ready)
-    others = [fault for fault in ready if fault.part != first.part]
+    others = [fault for fault in ready if first.goes_with(fault)]
     return [first, rng.choice(others)] if rng.random() < 0.35 else [first]

@@ -40,6 +40,7 @@ class Judge:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.violations: list[str] = []
+        self._read = 0
         self._torments: list[Torment] = []
         self._lock = threading.Lock()
 
@@ -62,6 +63,12 @@ class Judge:
     def says(self, problem: str) -> None:
         """Count a violation."""
         self.violations.append(f"{time.strftime('%H:%M:%S')} {problem}")
+
+    def unread(self) -> list[str]:
+        """Return the violations since this was asked last."""
+        found = self.violations[self._read :]
+        self._read += len(found)
+        return found
 
     def _problems(self, change: Change) -> list[str]:
         least, most = BOUNDS[change.name]

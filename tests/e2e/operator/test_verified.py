@@ -36,4 +36,4 @@ def test_what_simulation_settles_is_ordered_and_said(stage: Stage) -> None:
         return any("(verified)" in entry["decode"]["reason"] for entry in status["decisions"])
 
     wait_for("a decision that says verified", verified, every_s=0.5)
-    assert all(request.code == 200 for request in stage.writes())
+    assert {request.code for request in stage.writes()} <= {200, 409}
