@@ -140,10 +140,11 @@ def _pause(world: World, _: random.Random) -> End:
 
 
 def _invalid(world: World, _: random.Random) -> End:
-    backwards = [{"inputTokens": 100, "latency": "80ms"}, {"inputTokens": 1000, "latency": "8ms"}]
-    good = {"maxThroughput": {"inputTokens": 1000, "tokensPerSecond": 100000}, "points": None}
-    world.patch_resource({"spec": {"prefill": {"profile": {"maxThroughput": None, "points": backwards}}}})
-    return lambda: world.patch_resource({"spec": {"prefill": {"profile": good}}})
+    def name_engine(name: str | None) -> None:
+        world.patch_resource({"spec": {"metrics": {"engine": name}}})
+
+    name_engine("NoSuchEngine")
+    return lambda: name_engine(None)
 
 
 def _somebody_scales(world: World, rng: random.Random) -> End:
