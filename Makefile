@@ -11,7 +11,7 @@ CLUSTER ?= local
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers fuzz audit clean
+.PHONY: help install tools demo test test-long unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers fuzz audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,14 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)") \
 		$(if $(FORECAST),--forecast "$(FORECAST)")
 
-test: $(STAMP) tools ## Run every test, on real parts
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
+test: $(STAMP) tools ## Run the tests, on real parts
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
+
+test-long: $(STAMP) tools ## Run the tests that build for minutes: the image's environment, the toolchain
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m long tests/packaging tests/e2e/local
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
-	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser"
+	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser and not long"
 
 lint: $(STAMP) ## Run the static checks
 	@$(BIN)/ruff check

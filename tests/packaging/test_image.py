@@ -61,7 +61,8 @@ def run(installed: Path, *arguments: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_what_the_script_installs_plans_and_prints_the_crd(installed: Path) -> None:
     sample = ROOT / "deploy/samples/deepseek-v31.yaml"
     answer = run(
@@ -73,7 +74,8 @@ def test_what_the_script_installs_plans_and_prints_the_crd(installed: Path) -> N
     assert run(installed, "crd") == (ROOT / "crds/pddeployments.pdscaler.io.yaml").read_text()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_operator_starts_from_it_and_says_what_is_missing(installed: Path) -> None:
     done = subprocess.run(
         [installed / "bin/pdscaler", "run", "--config", "/nonexistent.yaml"],
@@ -88,7 +90,8 @@ def test_the_operator_starts_from_it_and_says_what_is_missing(installed: Path) -
     assert "/nonexistent.yaml" in done.stderr
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_environment_holds_no_installer_and_no_tests(installed: Path) -> None:
     assert not list(installed.glob("bin/pip*"))
     (packages,) = installed.glob("lib/python*/site-packages")

@@ -181,4 +181,4 @@ async def _address(profile: Path, process: asyncio.subprocess.Process) -> str:
 if __name__ == "__main__":
     if find_browser() is None:
         print("No Chromium on the PATH: what looks at the report in a browser is left out", file=sys.stderr)
-        print("not browser")
+        print(" and not browser")

@@ -39,6 +39,7 @@ def test_every_tool_fits(tools: Tools) -> None:
     assert "node-heartbeat-with-lease" in tools.kwok_stages.read_text()
 
 
+@pytest.mark.long
 def test_without_go_the_toolchain_arrives_and_compiles(tmp_path: Path) -> None:
     """Needs the Python package index and the Go module proxy; about a minute."""
     assert shutil.which("go", path=path_without_go()) is None
