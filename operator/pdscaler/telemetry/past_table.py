@@ -1,7 +1,7 @@
 """The past on a grid of time: answers to range queries by owner, and whose they are. Pure: no I/O; imports numpy."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ class PastTable:
 
 
 def build_past_table(
-    answer: Sequence[Series], names: Names, preset: Preset, grid: Grid, labels: Iterable[str] = ()
+    answer: Iterable[Series], names: Names, preset: Preset, grid: Grid, labels: Iterable[str] = ()
 ) -> PastTable:
     """Settle and index an answer: one alternative name counts at each point, and of several jobs the larger.
 

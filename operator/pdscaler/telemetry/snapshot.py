@@ -5,7 +5,7 @@ alternative name counts where several answer, and that a pod which two jobs scra
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pdscaler.core.histogram import Bucket, differences
@@ -83,7 +83,7 @@ EMPTY = Table({}, {})
 
 
 def build_table(
-    samples: Sequence[Sample], names: Names, preset: Preset, kind: Kind, labels: Iterable[str] = ()
+    samples: Iterable[Sample], names: Names, preset: Preset, kind: Kind, labels: Iterable[str] = ()
 ) -> Table:
     """Settle and index the answer to one query.
 
