@@ -18,6 +18,7 @@ from pdscaler.core.workload import NoDataReason
 from pdscaler.errors import InvalidInputError
 from pdscaler.forecast.history import History, aligned
 from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.lane import Asks, Lane
 from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.past_queries import PastQuery, past_queries
@@ -182,7 +183,7 @@ class PastReader:
             for query in past_queries(preset, group.window_s, labels, lengths=group.lengths):
                 tables[name, query.quantity] = await _ask(lane, query, (preset, labels), grid, ends_s)
             for quantity in Quantity:
-                tables.setdefault((name, quantity), PastTable({}))
+                tables.setdefault((name, quantity), PastTable(Entries()))
         return tables
 
     def _source(self, subject: Subject) -> PastSource:
