@@ -128,7 +128,7 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     wait_for("a verdict on every healthy PDDeployment", lambda: _decided(stack, healthy), 900.0, 2.0)
     settled_s = time.monotonic() - begin_s
     progress.line(f"all {len(healthy)} healthy ones are decided after {settled_s:.0f} s; letting them settle")
-    time.sleep(max(60.0, 8 * options.period))
+    time.sleep(max(300.0, 8 * options.period))  # what waits for five minutes of history has changed its word by then
     operator.check()
     watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
     before = counters(url, _EVALUATIONS)[_EVALUATIONS]

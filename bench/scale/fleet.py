@@ -19,7 +19,7 @@ class Fault(StrEnum):
     NO_METRICS = "no series carry its model"
     TARGET_AT_ZERO = "somebody set its decode Deployment to 0"
     SAME_TARGET = "another one, older, has its targets"
-    BAD_PROFILE = "its profile is none: latency falls with the prompt"
+    BAD_PROFILE = "its profile has one point only"
     UNKNOWN_ENDPOINT = "it names a Prometheus that nobody defined"
     UNKNOWN_PRESET = "it names an engine that nobody knows"
     BAD_BOUNDS = "minReplicas is above maxReplicas"
@@ -136,7 +136,7 @@ def pddeployment(member: Member) -> dict[str, Any]:
 
 def _break(spec: dict[str, Any], fault: Fault | None) -> None:
     if fault is Fault.BAD_PROFILE:
-        points = [{"inputTokens": 100, "latency": "80ms"}, {"inputTokens": 1000, "latency": "8ms"}]
+        points = [{"inputTokens": 100, "latency": "8ms"}]
         spec["prefill"]["profile"] = {"points": points}
     elif fault is Fault.UNKNOWN_ENDPOINT:
         spec["metrics"]["prometheus"] = {"endpointRef": "nowhere"}

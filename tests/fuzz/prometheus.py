@@ -86,8 +86,8 @@ def _network(response: Response) -> Iterator[None]:
 
 _QUESTIONS: tuple[Callable[[Reader], Any], ...] = (
     lambda reader: reader.time_s(5.0),
-    lambda reader: reader.query("up", _AT_S, 5.0),
-    lambda reader: reader.query_range("up", _AT_S - 60, _AT_S, 15.0, 5.0),
+    lambda reader: list(reader.query("up", _AT_S, 5.0)),
+    lambda reader: list(reader.query_range("up", _AT_S - 60, _AT_S, 15.0, 5.0)),
 )
 
 

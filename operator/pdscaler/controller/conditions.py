@@ -287,7 +287,8 @@ def fallback_active(evaluation: Evaluation) -> Verdict:
     if isinstance(telemetry, Telemetry):
         message = f"Metrics are back: pools may grow; none shrinks before a full fresh window of {window}."
     else:
-        times = f"{evaluation.state.telemetry_failures} evaluations in a row"
+        # Not how many by now: a message that counts on would be a write for every PDDeployment and minute of an outage.
+        times = f"{fallback.failure_threshold} or more evaluations in a row"
         message = f"No metrics in {times} ({telemetry.reason.value}): {does} until a full fresh window of {window}."
     return Verdict(type_, Truth.TRUE, f"Fallback{fallback.behavior.value}", message)
 

@@ -14,6 +14,8 @@ FIGURES_INTERVAL_S = 60.0
 """Least time between two writes for the sake of figures alone, seconds (DESIGN 3.6)."""
 FIGURES_CHANGE = 0.1
 """Relative change of a figure that is worth a write (DESIGN 3.6)."""
+LEAST_FIGURE = 0.01
+"""A number below this counts as this: a spread of 1e-13 that becomes 2e-13 is no news. Durations count as they are."""
 
 _FIGURE_BLOCKS = ("workload", "forecast", "observed", "prediction", "prefill", "decode")
 _POOL_DECISION = ("current", "ready", "desired", "limitedBy")
@@ -79,27 +81,30 @@ def moved(before: Document, after: Document) -> bool:
     old, new = dict(_figures(before)), dict(_figures(after))
     if old.keys() != new.keys():
         return True
-    return any(abs(new[name] - old[name]) > FIGURES_CHANGE * abs(old[name]) for name in old)
+    return any(
+        abs(new[name][0] - value) > FIGURES_CHANGE * max(abs(value), least) for name, (value, least) in old.items()
+    )
 
 
 def _messages(document: Document) -> dict[str, Any]:
     return {entry["type"]: entry.get("message") for entry in document.get("conditions", ())}
 
 
-def _figures(document: Document) -> Iterator[tuple[str, float]]:
+def _figures(document: Document) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield the path of each figure, its value, and what it counts as at least."""
     for block in _FIGURE_BLOCKS:
         yield from _walk(block, document.get(block))
 
 
-def _walk(path: str, value: object) -> Iterator[tuple[str, float]]:
+def _walk(path: str, value: object) -> Iterator[tuple[str, tuple[float, float]]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name not in _NOT_FIGURES:
                 yield from _walk(f"{path}.{name}", inner)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield path, float(value)
+        yield path, (float(value), LEAST_FIGURE)
     elif isinstance(value, str):
         try:
-            yield path, parse_duration(value)
+            yield path, (parse_duration(value), 0.0)
         except InvalidInputError:
             return

@@ -59,7 +59,7 @@ def forecast(state: ForecastState, quantile: float | None = None) -> Forecast:
     held = quantile if overflow is None else _held(track, rate, quantile)
     wider = widening(rate, dispersion, settings.dispersion_weight, settings.rate_window_s)
     spread = _log_ratio(rate, median)
-    mixes = pooled(state.history.last(settings.mix_window_s).values)
+    mixes = pooled(state.history.last(settings.mix_window_s).exact)
     isl, osl = (_lengths(mix, ratios, quantile, spread) for mix, ratios in zip(mixes, state.drifts, strict=True))
     return Forecast(
         at_s=at_s,

@@ -16,6 +16,9 @@ from pdscaler.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 
+Stored = NDArray[np.float32]
+"""Seven digits are more than any measurement has, and a thousand forecasts of hours and weeks take half the memory."""
+
 _SLACK = 1e-6
 """Points of time closer than this share of a step are the same point of the grid."""
 
@@ -60,7 +63,7 @@ class History:
         Time of the newest sample, seconds since the epoch.
     values
         Five rows (:class:`Row`): arrival rate, requests/s; mean, tokens, and scv of ISL; mean and scv of OSL. NaN where
-        unknown. Or the first one alone (:meth:`rates_only`).
+        unknown. Or the first one alone (:meth:`rates_only`). Reckon with :attr:`exact`.
     window_s
         What a rate is averaged over: the ``window_s`` seconds up to its sample. ``rate(x[1m])`` asked every 15 s is
         60 beside a step of 15. A window longer than :attr:`ForecastSettings.rate_window_s` hides the peaks that are to
@@ -73,7 +76,7 @@ class History:
 
     step_s: float
     end_s: float
-    values: Array
+    values: Stored
     window_s: float
 
     @classmethod
@@ -138,9 +141,14 @@ class History:
         return int(self.values.shape[1])
 
     @property
+    def exact(self) -> Array:
+        """The values, to reckon with."""
+        return self.values.astype(np.float64)
+
+    @property
     def rate_rps(self) -> Array:
         """Arrival rates, requests/s; NaN where unknown."""
-        rates: Array = self.values[Row.RATE]
+        rates: Array = self.values[Row.RATE].astype(np.float64)
         return rates
 
     @property
@@ -165,6 +173,11 @@ class History:
         """Return the history without lengths: weeks of them would be most of what a thousand forecasts hold."""
         return History(self.step_s, self.end_s, self.values[:1].copy(), self.window_s)
 
+    def without_leading_gap(self) -> "History":
+        """Return the history from its first known rate on; empty where none is known."""
+        first_s = self.first_known_s
+        return self.last(0.0 if first_s is None else self.end_s - first_s + self.step_s)
+
     def coverage(self, duration_s: float) -> float:
         """Return the share of the samples of the last ``duration_s`` seconds that are known, in [0, 1]."""
         count = max(1, round(duration_s / self.step_s))
@@ -183,7 +196,8 @@ class History:
         count = max(0, math.floor(duration_s / self.step_s + _SLACK))
         if count >= len(self):
             return self
-        return History(self.step_s, self.end_s, self.values[:, len(self) - count :], self.window_s)
+        kept = self.values[:, len(self) - count :].copy()  # a view would hold on to the rest
+        return History(self.step_s, self.end_s, kept, self.window_s)
 
     def extended(self, newer: "History", keep_s: float = math.inf) -> "History":
         """Return the history with the newer samples of another at its end.
@@ -213,7 +227,7 @@ class History:
         laid = min(steps, keep)
         own = self.values[:, max(0, len(self) - max(0, keep - steps)) :]
         taken = newer.values[: len(own), max(0, len(newer) - laid) :]
-        hole = np.full((len(own), laid - taken.shape[1]), np.nan)
+        hole = np.full((len(own), laid - taken.shape[1]), np.nan, dtype=np.float32)
         values = np.concatenate([own, hole, taken], axis=1)
         return History(self.step_s, self.end_s + steps * self.step_s, values, self.window_s)
 
@@ -250,7 +264,7 @@ class History:
         inside = index <= last
         if not inside.any():
             return History.empty(step_s, last * step_s)
-        index, values = index[inside] - index[0], self.values[:, inside]
+        index, values = index[inside] - index[0], self.exact[:, inside]
         count = last - math.ceil(ends[0] / step_s - _SLACK) + 1
 
         def total(column: Array) -> Array:
@@ -272,10 +286,10 @@ class History:
         return History(step_s, last * step_s, _known(result), step_s)
 
 
-def _known(values: Array) -> Array:
+def _known(values: Array) -> Stored:
     """Return the values with NaN for whatever cannot be."""
     with np.errstate(invalid="ignore"):
         values = np.where((values >= 0) & (values <= MOST), values, np.nan)
     for row in (Row.ISL_MEAN, Row.OSL_MEAN) if len(values) == len(Row) else ():
         values[row, values[row] == 0] = np.nan
-    return values
+    return values.astype(np.float32)

@@ -42,7 +42,7 @@ def learned(settings: ForecastSettings, history: History, coarse: History, fitte
         The point of time.
     """
     grid = settings.grid(history.step_s, history.window_s)
-    seen = _without_leading_gap(history.until(fitted_s).last(settings.window_s + settings.warm_up_s))
+    seen = history.until(fitted_s).last(settings.window_s + settings.warm_up_s).without_leading_gap()
     if not len(seen):
         return _blank(settings, grid, history, coarse, fitted_s)
     rate = seen.rate_rps
@@ -58,7 +58,7 @@ def learned(settings: ForecastSettings, history: History, coarse: History, fitte
     losses, present = rehearsed_choice(rehearsals, peaks, grid.quantile, grid.step_s)
     noise = running_means(np.diff(rate, prepend=np.nan) ** 2, noise_steps(grid))
     known_noise = int((~np.isnan(np.diff(rate))).sum())
-    mixes = rolling_means(seen.values, max(1, round(settings.mix_window_s / grid.step_s)))
+    mixes = rolling_means(seen.exact, max(1, round(settings.mix_window_s / grid.step_s)))
     drifts = tuple(
         Ratios.of(peaks_after(level * mix, grid.horizon_steps), peaks * mix, grid.horizon_steps, grid.horizon_s)
         for mix in mixes
@@ -147,7 +147,7 @@ def _blank(settings: ForecastSettings, grid: Grid, history: History, coarse: His
     if settings.method in {Method.AUTO, Method.HOLT_WINTERS}:
         models.append(HoltWinters(DEFAULT, grid.step_s, grid.horizon_steps))
     missing.extend((method, "not enough history yet") for method in (Method.SEASONAL, Method.ARIMA))
-    nothing = Ratios(np.empty(0), np.empty(0), grid.horizon_steps, grid.horizon_s)
+    nothing = Ratios(np.empty(0, np.float32), np.empty(0, np.float32), grid.horizon_steps, grid.horizon_s)
     return ForecastState(
         settings=settings,
         grid=grid,
@@ -166,13 +166,6 @@ def _blank(settings: ForecastSettings, grid: Grid, history: History, coarse: His
         drifts=(nothing, nothing),
         largest_rps=_largest(coarse.rate_rps),
     )
-
-
-def _without_leading_gap(history: History) -> History:
-    first = history.first_known_s
-    if first is None:
-        return history.last(0.0)
-    return history.last(history.end_s - first + history.step_s)
 
 
 def _largest(values: Array) -> float:

@@ -8,6 +8,8 @@ that restarts, and reads the history back, forecasts what it would have forecast
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from pdscaler.core.workload import WorkloadStats
 from pdscaler.forecast.choice import chosen, decay
 from pdscaler.forecast.history import History, Row
@@ -63,6 +65,8 @@ def _advanced(
     settings: ForecastSettings, history: History, weeks: History | None, state: ForecastState | None, added: int
 ) -> ForecastState:
     """Return the state at the end of the history: from the last state if that is of the same fit, else learned anew."""
+    history = history.without_leading_gap()  # a young one is not laid out over hours
+    added = min(added, len(history))
     fitted_s = settings.fitted_at(history.end_s, history.first_known_s)
     if state is None or fitted_s != state.fitted_s:
         state = learned(settings, history, _weeks(weeks, history, fitted_s), fitted_s)
@@ -80,7 +84,7 @@ def _weeks(weeks: History | None, history: History, fitted_s: float) -> History:
         return newest
     if not math.isclose(weeks.step_s, step_s, rel_tol=1e-9):
         weeks = weeks.coarsened(step_s)
-    return weeks.until(fitted_s).rates_only().extended(newest, COARSE_KEEP_S)
+    return weeks.until(fitted_s).rates_only().extended(newest, COARSE_KEEP_S).without_leading_gap()
 
 
 def _stepped(state: ForecastState, history: History, index: int) -> ForecastState:
@@ -90,7 +94,7 @@ def _stepped(state: ForecastState, history: History, index: int) -> ForecastStat
     rate = float(values[Row.RATE, index])
     level = _level(values[Row.RATE, max(0, index + 1 - grid.level_steps) : index + 1].tolist())
     mix_steps = max(1, round(settings.mix_window_s / grid.step_s))
-    mix = newest_means(values[:, max(0, index + 1 - mix_steps) : index + 1])
+    mix = newest_means(values[:, max(0, index + 1 - mix_steps) : index + 1].astype(np.float64))
 
     memory = memory_steps(settings, grid)
     levels = (*state.levels, level)[-max(memory, grid.horizon_steps) :]

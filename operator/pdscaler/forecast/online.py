@@ -160,7 +160,7 @@ def ceiling(point_rps: float, highest_rps: float, quantile: float, ratios: Ratio
 
 def fresh_track(model: Model, grid: Grid) -> Track:
     """Return a method that has seen nothing."""
-    nothing = np.empty(0)
+    nothing = np.empty(0, dtype=np.float32)
     ratios = Ratios(nothing, nothing, grid.horizon_steps, grid.horizon_s)
     return Track(model, (), UNFITTED, ratios, 0.0, math.nan, math.nan, math.nan)
 

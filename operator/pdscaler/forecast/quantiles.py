@@ -13,6 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Stored = NDArray[np.float32]
+"""As a history keeps its values (:data:`pdscaler.forecast.history.Stored`)."""
+
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""What lies beyond is no measurement."""
 
 PRIOR_SPREAD_PER_MINUTE = 0.1
 """Before anything is known: the peak within h minutes is log-normal with this spread times √h."""
@@ -58,22 +63,22 @@ class Ratios:
         Seconds, for the prior.
     """
 
-    ratios: Array
-    weights: Array
+    ratios: Stored
+    weights: Stored
     horizon_steps: int
     horizon_s: float
 
     @classmethod
     def of(cls, peaks: Array, expected: Array, horizon_steps: int, horizon_s: float) -> "Ratios":
         """Pair peaks with what was expected of them; pairs with an unknown or nothing expected are left out."""
-        usable = ~np.isnan(peaks) & (expected > 0) & np.isfinite(expected)
+        usable = ~np.isnan(peaks) & (expected >= _LEAST) & (expected <= _MOST)
         weights = expected[usable]
         with np.errstate(over="ignore"):
             ratios = peaks[usable] / weights
-        finite = np.isfinite(ratios)
-        ratios, weights = ratios[finite], weights[finite]
-        order = np.argsort(ratios, kind="stable")
-        return cls(ratios[order], weights[order], horizon_steps, horizon_s)
+        held = ratios <= _MOST
+        order = np.argsort(ratios[held], kind="stable")
+        ratios, weights = ratios[held][order], weights[held][order]
+        return cls(ratios.astype(np.float32), weights.astype(np.float32), horizon_steps, horizon_s)
 
     def __len__(self) -> int:
         return self.ratios.size
@@ -85,13 +90,13 @@ class Ratios:
 
     def added(self, peak: float, expected: float) -> "Ratios":
         """Return the ratios with one pair more."""
-        if not (peak >= 0 and 0 < expected < math.inf) or not math.isfinite(peak / expected):
+        if not (peak >= 0 and _LEAST <= expected <= _MOST) or not peak / expected <= _MOST:
             return self
-        ratio = peak / expected
+        ratio = np.float32(peak / expected)
         index = int(self.ratios.searchsorted(ratio, side="right"))
         return Ratios(
             _inserted(self.ratios, index, ratio),
-            _inserted(self.weights, index, expected),
+            _inserted(self.weights, index, np.float32(expected)),
             self.horizon_steps,
             self.horizon_s,
         )
@@ -100,7 +105,7 @@ class Ratios:
         """Return weighted empirical quantiles; NaN of nothing."""
         if not self.ratios.size:
             return [math.nan] * len(quantiles)
-        weights = self.weights.cumsum()
+        weights = self.weights.cumsum(dtype=np.float64)
         total, last = float(weights[-1]), self.ratios.size - 1
         return [float(self.ratios[min(int(weights.searchsorted(each * total)), last)]) for each in quantiles]
 
@@ -122,14 +127,15 @@ class Ratios:
         the median of the ratios.
         """
         prior, observations = prior_ratio(unknown, self.horizon_s), self.observations
-        total = float(self.weights @ self.ratios)
+        ratios, weights = self.ratios.astype(np.float64), self.weights.astype(np.float64)
+        total = float(weights @ ratios)
         if not observations > 0 or not 0 < total < math.inf:
             return prior
-        above = self.weights[::-1].cumsum()[::-1]
-        load = (self.weights * self.ratios)[::-1].cumsum()[::-1]
-        place = int((load - self.ratios * above <= overflow * total).argmax())
+        above = weights[::-1].cumsum()[::-1]
+        load = (weights * ratios)[::-1].cumsum()[::-1]
+        place = int((load - ratios * above <= overflow * total).argmax())
         # Between two ratios, what lies above falls in a straight line.
-        upper = min(float(self.ratios[place]), float(load[place] - overflow * total) / float(above[place]))
+        upper = min(float(ratios[place]), float(load[place] - overflow * total) / float(above[place]))
         median = self.seen(0.5)[0]
         upper = max(median, upper)
         if unknown > 0.5:
@@ -142,11 +148,11 @@ class Ratios:
 
         What is not known yet counts as the quantile ``unknown``.
         """
-        observations, total = self.observations, float(self.weights.sum())
+        observations, total = self.observations, float(self.weights.sum(dtype=np.float64))
         if not observations > 0 or not total > 0:
             return unknown
         place = int(self.ratios.searchsorted(ratio, side="right"))
-        seen = float(self.weights[:place].sum()) / total
+        seen = float(self.weights[:place].sum(dtype=np.float64)) / total
         share = observations / (observations + PRIOR_HORIZONS)
         return min(0.99, max(0.01, math.floor(100.0 * (share * seen + (1.0 - share) * unknown) + 1e-9) / 100.0))
 
@@ -202,8 +208,8 @@ def student_factor(quantile: float, observations: float) -> float:
     return min(WIDEST, float(stdtrit(max(1.0, observations - 1.0), quantile)) / float(ndtri(quantile)))
 
 
-def _inserted(values: Array, index: int, value: float) -> Array:
-    result = np.empty(values.size + 1)
+def _inserted(values: Stored, index: int, value: np.float32) -> Stored:
+    result = np.empty(values.size + 1, dtype=np.float32)
     result[:index] = values[:index]
     result[index] = value
     result[index + 1 :] = values[index:]

@@ -6,7 +6,7 @@ nobody else.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -26,10 +26,10 @@ class Asks(Protocol):
     def time_s(self, timeout_s: float) -> float:
         """Ask for the time."""
 
-    def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
+    def query(self, text: str, at_s: float, timeout_s: float) -> Iterable[Sample]:
         """Ask an instant query."""
 
-    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
+    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> Iterable[Series]:
         """Ask a range query."""
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ The few pods of a front door stay apart: of two releases side by side each is re
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pdscaler.telemetry.presets.model import MetricType, Names, Preset, Quantity, Source
 from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL
@@ -52,6 +53,7 @@ class PastQuery:
         return f"history of {self.quantity.value} ({self.names.shown})"
 
 
+@lru_cache(maxsize=1 << 14)
 def owner_of(pod: str) -> str:
     """Return what the queries call the owner of a pod.
 

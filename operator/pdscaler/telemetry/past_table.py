@@ -1,13 +1,14 @@
 """The past on a grid of time: answers to range queries by owner, and whose they are. Pure: no I/O; imports numpy."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pdscaler.core.pools import Pool
+from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.past_queries import COUNT, OWNER_LABEL, RATE, SUM, group_labels, owner_of
 from pdscaler.telemetry.presets.model import Names, Preset, Quantity, Scope, Source
 from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL
@@ -56,19 +57,13 @@ class PastEntry:
 
 @dataclass(frozen=True, slots=True)
 class PastTable:
-    """The answer to one range query, by namespace."""
+    """The answer to one range query."""
 
-    by_namespace: Mapping[str, tuple[PastEntry, ...]]
-
-    @property
-    def entries(self) -> Iterator[PastEntry]:
-        """All entries."""
-        for entries in self.by_namespace.values():
-            yield from entries
+    entries: Entries[PastEntry]
 
 
 def build_past_table(
-    answer: Sequence[Series], names: Names, preset: Preset, grid: Grid, labels: Iterable[str] = ()
+    answer: Iterable[Series], names: Names, preset: Preset, grid: Grid, labels: Iterable[str] = ()
 ) -> PastTable:
     """Settle and index an answer: one alternative name counts at each point, and of several jobs the larger.
 
@@ -100,13 +95,13 @@ def build_past_table(
             # Without a pod two jobs may be two front doors; with one they are the same, scraped twice.
             owner, job = (*owner, job), ""
         owners.setdefault(owner, {}).setdefault((preference, job), {})[part] = grid.columns(series)
-    by_namespace: dict[str, list[PastEntry]] = {}
+    entries: Entries[PastEntry] = Entries()
     for owner, answers in owners.items():
         found = dict(zip((*by, JOB_LABEL), owner, strict=False))
         model = next((found[label] for label in preset.labels.model if found.get(label)), "")
         entry = PastEntry(found, model, _settled(answers))
-        by_namespace.setdefault(found.get(preset.labels.namespace, ""), []).append(entry)
-    return PastTable({namespace: tuple(entries) for namespace, entries in by_namespace.items()})
+        entries.add(found.get(preset.labels.namespace, ""), model, entry)
+    return PastTable(entries)
 
 
 def _settled(answers: Mapping[tuple[int, str], Mapping[str, Array]]) -> dict[str, Array]:
@@ -177,14 +172,19 @@ class PastSource:
         """Sum parts over the PDDeployment's own entries, at each place where the quantity may stand."""
         for preset in (self.front, self.engine):
             if preset is not None and preset.at(quantity, Source.FRONT_DOOR) is not None:
-                table = tables[preset.name.upper(), quantity]
-                cluster = preset.scope is Scope.CLUSTER
-                near = table.entries if cluster else table.by_namespace.get(self.subject.namespace, ())
-                yield self._summed((entry for entry in near if self._of_door(entry)), preset, parts)
+                namespace = None if preset.scope is Scope.CLUSTER else self.subject.namespace
+                near = self._near(tables, preset, quantity, namespace)
+                yield _summed((entry for entry in near if self._of_door(entry)), parts)
         for pool in Pool:
             if self.engine.at(quantity, Source(pool.value)) is not None:
-                near = tables[self.engine.name.upper(), quantity].by_namespace.get(self.subject.namespace, ())
-                yield self._summed((entry for entry in near if self._of_pool(entry, pool)), self.engine, parts)
+                near = self._near(tables, self.engine, quantity, self.subject.namespace)
+                yield _summed((entry for entry in near if self._of_pool(entry, pool)), parts)
+
+    def _near(
+        self, tables: PastTables, preset: Preset, quantity: Quantity, namespace: str | None
+    ) -> Iterator[PastEntry]:
+        model = self.subject.model if preset.labels.model else None
+        return tables[preset.name.upper(), quantity].entries.of(namespace, model)
 
     def _of_door(self, entry: PastEntry) -> bool:
         return all(entry.labels.get(name, "") == value for name, value in self.subject.front_door_labels)
@@ -196,9 +196,10 @@ class PastSource:
         owner = entry.labels.get(OWNER_LABEL, "")
         return owner == subject.targets[pool] or any(owner == owner_of(pod) for pod in subject.pods[pool])
 
-    def _summed(self, entries: Iterable[PastEntry], preset: Preset, parts: tuple[str, ...]) -> tuple[Array | None, ...]:
-        own = [entry for entry in entries if not preset.labels.model or entry.model == self.subject.model]
-        return tuple(_sum([entry.parts[part] for entry in own if part in entry.parts]) for part in parts)
+
+def _summed(entries: Iterable[PastEntry], parts: tuple[str, ...]) -> tuple[Array | None, ...]:
+    own = list(entries)
+    return tuple(_sum([entry.parts[part] for entry in own if part in entry.parts]) for part in parts)
 
 
 def _sum(columns: list[Array]) -> Array | None:

@@ -54,9 +54,8 @@ class Place:
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Return the PDDeployment's own entries in the answer to one query."""
-        preset = self.snapshot.preset
-        candidates = self._of_owner(self.snapshot.table(self.quantity, kind))
-        return [e for e in candidates if not preset.labels.model or e.model == self.subject.model]
+        model = self.subject.model if self.snapshot.preset.labels.model else None
+        return list(self._of_owner(self.snapshot.table(self.quantity, kind), model))
 
     def total(self, kind: Kind, part: str) -> float | None:
         """Sum one part over the entries; None where there is no entry with it."""
@@ -92,29 +91,28 @@ class Place:
 
     def _instead(self, kind: Kind) -> str:
         table = self.snapshot.table(self.quantity, kind)
-        models = {entry.model for entry in self._of_owner(table) if entry.model}
+        models = {entry.model for entry in self._of_owner(table, None) if entry.model}
         if models:
             return f"; models found there: {shown_list(models)}"
-        if self.snapshot.preset.scope is Scope.NAMESPACE and table.by_namespace.get(self.subject.namespace):
-            found = {e.model for e in table.by_namespace[self.subject.namespace] if e.model}
+        near = list(table.entries.of(self.subject.namespace))
+        if self.snapshot.preset.scope is Scope.NAMESPACE and near:
+            found = {entry.model for entry in near if entry.model}
             models_found = f", of models {shown_list(found)}" if found else ""
             return f"; the namespace has such series, with other labels{models_found}"
-        return "; the namespace has no such series" if table.by_namespace else "; Prometheus has no such series"
+        return "; the namespace has no such series" if table.entries else "; Prometheus has no such series"
 
-    def _of_owner(self, table: Table) -> Iterable[Entry]:
-        subject, preset = self.subject, self.snapshot.preset
+    def _of_owner(self, table: Table, model: str | None) -> Iterable[Entry]:
+        """Return the PDDeployment's own entries of a model; None: of any."""
+        subject = self.subject
         if self.pool is None:
-            by_namespace = table.by_namespace.get(subject.namespace, ())
-            near = table.entries if preset.scope is Scope.CLUSTER else by_namespace
-            return [
-                e for e in near if all(e.labels.get(name, "") == value for name, value in subject.front_door_labels)
-            ]
+            near = table.entries.of(None if self.snapshot.preset.scope is Scope.CLUSTER else subject.namespace, model)
+            wanted = subject.front_door_labels
+            return (e for e in near if all(e.labels.get(name, "") == value for name, value in wanted))
         if subject.pool_label:
-            near = table.by_namespace.get(subject.namespace, ())
-            return [entry for entry in near if entry.labels.get(subject.pool_label) == self.pool.value]
-        return [
-            entry for pod in sorted(subject.pods[self.pool]) for entry in table.by_pod.get((subject.namespace, pod), ())
-        ]
+            label, role = subject.pool_label, self.pool.value
+            return (e for e in table.entries.of(subject.namespace, model) if e.labels.get(label) == role)
+        own = (e for pod in sorted(subject.pods[self.pool]) for e in table.by_pod.get((subject.namespace, pod), ()))
+        return (e for e in own if model is None or e.model == model)
 
 
 def places(subject: Subject, engine: Snapshot, front: Snapshot | None, quantity: Quantity) -> Iterator[Place]:

@@ -3,11 +3,13 @@
 The library waits for ever by default, retries three times, puts response bodies into its errors, and drops the warnings
 by which Prometheus says that an answer is partial. It is kept, with a session of ours beneath it that ends on time,
 follows no redirect, bounds the size, and reads status, warnings and result type before the library sees the answer.
+
+An answer holds a line for each pod, or for each bucket of each pod, of the cluster: its elements are decoded one by one
+as they are taken, so that all of them are never laid out at once.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import requests
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
@@ -56,7 +59,43 @@ class Series:
     """One element of a range vector: (time, seconds since the epoch; value), the oldest first."""
 
     labels: Mapping[str, str]
-    values: tuple[tuple[float, float], ...]
+    values: Sequence[tuple[float, float]]
+
+
+class _Vector(msgspec.Struct, gc=False):
+    """An element of an instant vector as Prometheus writes it."""
+
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Matrix(msgspec.Struct, gc=False):
+    """An element of a range vector as Prometheus writes it."""
+
+    metric: dict[str, str]
+    values: list[tuple[float, str]] = []
+
+
+class _Data(msgspec.Struct):
+    """Elements that are decoded later."""
+
+    resultType: str  # noqa: N815 - Prometheus's name
+    result: list[msgspec.Raw]
+
+
+class _Document(msgspec.Struct):
+    """What every answer begins with."""
+
+    status: str = ""
+    data: _Data | None = None
+    warnings: list[Any] | None = None
+    errorType: Any = None  # noqa: N815 - Prometheus's name
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
+_VECTOR = msgspec.json.Decoder(_Vector)
+_MATRIX = msgspec.json.Decoder(_Matrix)
+_SCALAR = msgspec.json.Decoder(str)
 
 
 class Reader:
@@ -81,13 +120,13 @@ class Reader:
         """Ask for Prometheus's own time, seconds since the epoch."""
         answer = self._ask("time()", {}, timeout_s, "scalar")
         with _form():
-            now_s = float(answer[1])
+            now_s = float(_SCALAR.decode(answer[1]))
         if not 0.0 < now_s < _END_OF_TIME_S:
             raise ReadError(NoDataReason.QUERY_FAILED, "gave a time that cannot be")
         return now_s
 
-    def query(self, text: str, at_s: float, timeout_s: float) -> list[Sample]:
-        """Evaluate an instant query.
+    def query(self, text: str, at_s: float, timeout_s: float) -> Iterable[Sample]:
+        """Evaluate an instant query; its elements are decoded as they are taken, once.
 
         Parameters
         ----------
@@ -101,14 +140,12 @@ class Reader:
         Raises
         ------
         ReadError
-            If there is no trustworthy answer.
+            If there is no trustworthy answer; also while its elements are taken.
         """
-        answer = self._ask(text, {"time": f"{at_s:.3f}"}, timeout_s, "vector")
-        with _form():
-            return [Sample(_labels(element["metric"]), possible(float(element["value"][1]))) for element in answer]
+        return _samples(self._ask(text, {"time": f"{at_s:.3f}"}, timeout_s, "vector"))
 
-    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> list[Series]:
-        """Evaluate a query at ``start_s``, ``start_s + step_s``, … up to ``end_s``.
+    def query_range(self, text: str, start_s: float, end_s: float, step_s: float, timeout_s: float) -> Iterable[Series]:
+        """Evaluate a query at ``start_s``, ``start_s + step_s``, … up to ``end_s``; see :meth:`query`.
 
         Parameters
         ----------
@@ -122,22 +159,14 @@ class Reader:
         Raises
         ------
         ReadError
-            If there is no trustworthy answer.
+            If there is no trustworthy answer; also while its elements are taken.
         """
         start, end = datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)
 
         def send(client: Any, limits: dict[str, str], limit_s: float) -> Any:
             return client.custom_query_range(text, start, end, f"{step_s:g}s", params=limits, timeout=limit_s)
 
-        answer = self._exchange(send, timeout_s, "matrix")
-        with _form():
-            return [
-                Series(
-                    _labels(element["metric"]),
-                    tuple((float(at_s), possible(float(value))) for at_s, value in element.get("values", ())),
-                )
-                for element in answer
-            ]
+        return _series(self._exchange(send, timeout_s, "matrix"))
 
     def close(self) -> None:
         """Close the connection."""
@@ -231,20 +260,14 @@ class _Session(requests.Session):
         with super().request(method, url, **{**options, "allow_redirects": False, "stream": True}) as response:
             _check_status(response.status_code, lambda: self._document(response))
             document = self._document(response)
-        if not isinstance(document, dict) or document.get("status") != "success":
-            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
-        warnings = document.get("warnings") or []
-        if not isinstance(warnings, list):
-            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
-        warnings = [warning for warning in warnings if not str(warning).startswith(_INFO_PREFIX)]
-        if warnings:
+        warnings = [text for text in document.warnings or () if not str(text).startswith(_INFO_PREFIX)]
+        if document.status == "success" and warnings:
             problem = f"warned that its answer may be partial ({len(warnings)} warnings)"
             raise ReadError(NoDataReason.PARTIAL_RESPONSE, problem)
-        data = document.get("data")
-        if not isinstance(data, dict) or not isinstance(data.get("result"), list):
+        if document.status != "success" or document.data is None:
             raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form")
-        self.result_type = str(data.get("resultType"))
-        return _Answer(document)
+        self.result_type = document.data.resultType
+        return _Answer({"data": {"result": document.data.result}})
 
     def _authorization(self) -> dict[str, str]:
         if self._token_file is None:
@@ -257,7 +280,7 @@ class _Session(requests.Session):
             raise ReadError(NoDataReason.AUTH_FAILED, "has a bearer token file without a usable token")
         return {"Authorization": f"Bearer {token}"}
 
-    def _document(self, response: requests.Response) -> Any:
+    def _document(self, response: requests.Response) -> _Document:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
@@ -268,12 +291,14 @@ class _Session(requests.Session):
             if time.monotonic() > self._ends_s:
                 raise requests.exceptions.ReadTimeout
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
+            return _DOCUMENT.decode(body)
+        except msgspec.ValidationError:
+            raise ReadError(NoDataReason.QUERY_FAILED, "gave no answer in Prometheus's form") from None
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer that is no JSON") from None
 
 
-def _check_status(status: int, read: Any) -> None:
+def _check_status(status: int, read: Callable[[], _Document]) -> None:
     """Raise for anything but 200; of a body, only an error type that Prometheus documents is repeated."""
     if status == 200:
         return
@@ -283,8 +308,7 @@ def _check_status(status: int, read: Any) -> None:
         raise ReadError(NoDataReason.QUERY_FAILED, f"redirects (HTTP {status}), which is not followed")
     kind = ""
     try:
-        document = read()
-        named = document.get("errorType") if isinstance(document, dict) else None
+        named = read().errorType
         if isinstance(named, str) and named in _ERROR_TYPES:
             kind = f", {named}"
     except ReadError:
@@ -297,15 +321,22 @@ def _form() -> Iterator[None]:
     """Turn whatever an answer of another form makes of reading it into a :class:`ReadError`."""
     try:
         yield
-    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+    except (msgspec.DecodeError, ValueError, LookupError, RecursionError):
         raise ReadError(NoDataReason.QUERY_FAILED, "gave an answer of an unexpected form") from None
 
 
-def _labels(given: Any) -> dict[str, str]:
-    """Return labels, if that is what they are: later they are looked up, and only texts can be."""
-    if type(given) is not dict or not set(map(type, given.values())) <= {str}:
-        raise TypeError
-    return given
+def _samples(answer: Sequence[msgspec.Raw]) -> Iterator[Sample]:
+    with _form():
+        for raw in answer:
+            element = _VECTOR.decode(raw)
+            yield Sample(element.metric, possible(float(element.value[1])))
+
+
+def _series(answer: Sequence[msgspec.Raw]) -> Iterator[Series]:
+    with _form():
+        for raw in answer:
+            element = _MATRIX.decode(raw)
+            yield Series(element.metric, [(at_s, possible(float(value))) for at_s, value in element.values])
 
 
 def _changed_at_s(file: str | None) -> float:

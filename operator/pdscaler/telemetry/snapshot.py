@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pdscaler.core.histogram import Bucket, differences
+from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.presets.model import Names, Preset, Quantity
 from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind
 from pdscaler.telemetry.reader import Sample
@@ -43,14 +44,8 @@ class Entry:
 class Table:
     """The answer to one query."""
 
-    by_namespace: Mapping[str, tuple[Entry, ...]]
-    by_pod: Mapping[tuple[str, str], tuple[Entry, ...]]
-
-    @property
-    def entries(self) -> Iterable[Entry]:
-        """All entries."""
-        for entries in self.by_namespace.values():
-            yield from entries
+    entries: Entries[Entry]
+    by_pod: Mapping[tuple[str, str], Sequence[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +74,11 @@ class Snapshot:
         return self.tables.get((quantity, kind), EMPTY)
 
 
-EMPTY = Table({}, {})
+EMPTY = Table(Entries(), {})
 
 
 def build_table(
-    samples: Sequence[Sample], names: Names, preset: Preset, kind: Kind, labels: Iterable[str] = ()
+    samples: Iterable[Sample], names: Names, preset: Preset, kind: Kind, labels: Iterable[str] = ()
 ) -> Table:
     """Settle and index the answer to one query.
 
@@ -128,17 +123,14 @@ def build_table(
             owner, job = (*owner, job), ""
         parts = owners.setdefault(owner, {}).setdefault((preference, job), {})
         parts[part] = parts.get(part, 0.0) + sample.value
-    by_namespace: dict[str, list[Entry]] = {}
+    entries: Entries[Entry] = Entries()
     by_pod: dict[tuple[str, str], list[Entry]] = {}
     for owner, answers in owners.items():
         entry = _settle(dict(zip((*by, JOB_LABEL), owner, strict=False)), answers, names, preset, kind)
         namespace = entry.labels.get(own.namespace, "")
-        by_namespace.setdefault(namespace, []).append(entry)
+        entries.add(namespace, entry.model, entry)
         by_pod.setdefault((namespace, entry.labels.get(own.pod, "")), []).append(entry)
-    return Table(
-        {key: tuple(entries) for key, entries in by_namespace.items()},
-        {key: tuple(entries) for key, entries in by_pod.items()},
-    )
+    return Table(entries, by_pod)
 
 
 def _settle(
@@ -149,9 +141,12 @@ def _settle(
     kind: Kind,
 ) -> Entry:
     """Choose the first alternative that answered, and of several jobs the one that saw most."""
-    preferred = min(preference for preference, _ in answers)
-    jobs = [(job, parts) for (preference, job), parts in answers.items() if preference == preferred]
-    job, parts = max(jobs, key=lambda candidate: (sum(candidate[1].values()), candidate[0]))
+    if len(answers) == 1:  # of thousands of owners nearly all
+        (((preferred, job), parts),) = answers.items()
+    else:
+        preferred = min(preference for preference, _ in answers)
+        jobs = [(job, parts) for (preference, job), parts in answers.items() if preference == preferred]
+        job, parts = max(jobs, key=lambda candidate: (sum(candidate[1].values()), candidate[0]))
     if job:
         labels[JOB_LABEL] = job
     model = next((labels[label] for label in preset.labels.model if labels.get(label)), "")

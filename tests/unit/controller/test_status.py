@@ -138,6 +138,14 @@ def test_the_rule(changes: dict[str, Any], at_once: bool, after_a_minute: bool) 
     assert worth_writing(document(), document(**changes), FIGURES_INTERVAL_S) is after_a_minute
 
 
+def test_what_is_next_to_nothing_does_not_move() -> None:
+    before = {"workload": {"inputTokens": {"mean": 1000.0, "scv": 1e-13}}, "observed": {"tpot": "800us"}}
+    noise = {"workload": {"inputTokens": {"mean": 1000.0, "scv": 4e-13}}, "observed": {"tpot": "800us"}}
+    slower = {**before, "observed": {"tpot": "900us"}}
+    assert not worth_writing(before, noise, since_s=1e9)
+    assert worth_writing(before, slower, since_s=1e9)
+
+
 def test_the_first_status_is_always_worth_it() -> None:
     assert worth_writing({}, document(), 0.0)
 

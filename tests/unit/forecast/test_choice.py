@@ -61,7 +61,7 @@ def test_a_track_without_an_answer_has_no_forecast() -> None:
 def test_a_peak_teaches_and_costs() -> None:
     track = fresh_track(LastValue(), GRID).scored(12.0, 10.0, 1.9, 0.5).scored(10.0, 10.0, 0.1, 0.5)
     assert track.loss == pytest.approx(1.9 * 0.5 + 0.1)
-    assert track.ratios.ratios.tolist() == [1.0, 1.2]
+    assert track.ratios.ratios == pytest.approx([1.0, 1.2])
 
 
 def test_what_a_missing_forecast_costs_is_what_the_fallback_costs() -> None:

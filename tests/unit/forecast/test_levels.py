@@ -55,7 +55,7 @@ def _history() -> History:
 
 
 def test_lengths_are_pooled_by_requests() -> None:
-    isl, osl = pooled(_history().values)
+    isl, osl = pooled(_history().exact)
     assert isl is not None
     assert osl is not None
     assert isl.mean_tokens == pytest.approx(200.0)
@@ -65,11 +65,11 @@ def test_lengths_are_pooled_by_requests() -> None:
 
 
 def test_no_requests_no_lengths() -> None:
-    assert pooled(History.of(15.0, 60.0, [0.0, GAP]).values) == (None, None)
+    assert pooled(History.of(15.0, 60.0, [0.0, GAP]).exact) == (None, None)
 
 
 def test_the_newest_of_the_rolling_means_is_the_mean_of_the_last() -> None:
-    values = _history().values
+    values = _history().exact
     rolled = rolling_means(values, 4)
     assert [float(column[-1]) for column in rolled] == pytest.approx(list(newest_means(values)))
     assert math.isnan(rolling_means(values, 2)[1][-1])

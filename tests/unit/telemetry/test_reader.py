@@ -33,7 +33,7 @@ def ask(body: bytes, kind: str, *, encoding: str = "", status: int = 200, most: 
     with mock.patch.object(requests.adapters.HTTPAdapter, "send", send):
         if kind == "scalar":
             return reader.time_s(5.0)
-        return reader.query("up", 1e9, 5.0) if kind == "vector" else reader.query_range("up", 0, 60, 15, 5.0)
+        return list(reader.query("up", 1e9, 5.0) if kind == "vector" else reader.query_range("up", 0, 60, 15, 5.0))
 
 
 def answer(kind: str, result: Any, **more: Any) -> bytes:

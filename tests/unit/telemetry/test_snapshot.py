@@ -69,7 +69,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
 def test_entries_are_found_by_namespace_and_pod() -> None:
     table = build_table([sample(1.0, pod="a"), sample(2.0, pod="b")], NAMES, LLMD, Kind.RATE)
     assert [e.parts["rate"] for e in table.by_pod[("ns", "b")]] == [2.0]
-    assert len(table.by_namespace["ns"]) == 2
+    assert len(list(table.entries.of("ns"))) == 2
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))
