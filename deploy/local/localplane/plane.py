@@ -122,6 +122,7 @@ class ControlPlane(Cluster):
             f"--proxy-client-key-file={pki / 'front-proxy.key'}",
             f"--audit-policy-file={self.run_dir / 'audit-policy.yaml'}",
             f"--audit-log-path={self.audit_log.path}",
+            "--audit-log-maxsize=100000",  # MB: at the default of 100 what was logged would silently move away
             "--shutdown-delay-duration=0s",
         )
         self._wait_until_served("/readyz")
