@@ -16,7 +16,11 @@ LABEL org.opencontainers.image.title="pdscaler" \
 COPY --from=build /opt/pdscaler /opt/pdscaler
 # One thread is enough for matrices of this size, and each thread of the library would hold memory of its own. The
 # simulation's machine code (8 MB) is kept where a read-only file system still lets it: it is made for the CPU it runs on.
-ENV PATH=/opt/pdscaler/bin:$PATH \
+# One arena for all threads, and what is freed goes back: else memory keeps the size of the largest answer ever read.
+ENV MALLOC_ARENA_MAX=1 \
+    MALLOC_TRIM_THRESHOLD_=262144 \
+    MALLOC_MMAP_THRESHOLD_=262144 \
+    PATH=/opt/pdscaler/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     OPENBLAS_NUM_THREADS=1 \

@@ -3,6 +3,8 @@
 The operator has the rights that ``deploy/base`` ships and no others, and listens as it does in production.
 """
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,14 @@ from localplane.ports import free_ports
 from localplane.processes import Process
 from localplane.prom import Prometheus
 from localplane.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def image_environment() -> dict[str, str]:
+    """Return how the image has the operator's memory allocated: what is measured is what is shipped."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    return dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", text))
 
 
 def pods_of(api: Administrator) -> dict[tuple[str, str], list[str]]:
@@ -63,7 +73,7 @@ class Stack:
         rendered = self.plane.kubectl("kustomize", BASE).stdout
         rights = [document for document in yaml.safe_load_all(rendered) if document["kind"] in RIGHTS]
         self.plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(rights))
-        self.plane.kubectl("wait", "--for=condition=Established", "crd/pddeployments.pdscaler.io", "--timeout=30s")
+        self.plane.wait_served("pddeployments.pdscaler.io")
         self.refused = self.api.create_all(map(fleet.pddeployment, self.members))
 
     def start_operator(self, prometheus: Prometheus, period_s: float) -> tuple[Process, str]:
@@ -80,7 +90,9 @@ class Stack:
         path = self.plane.run_dir / "operator.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         process = self.plane.processes.start(
-            "operator", [sys.executable, "-m", "pdscaler", "run", "--config", str(path)]
+            "operator",
+            [sys.executable, "-m", "pdscaler", "run", "--config", str(path)],
+            {**os.environ, **image_environment()},
         )
         return process, f"http://127.0.0.1:{metrics}/metrics"
 
