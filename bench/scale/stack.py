@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def image_environment() -> dict[str, str]:
     """Return how the image has the operator's memory allocated: what is measured is what is shipped."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    return dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", text))
+    return dict(re.findall(r"\b((?:MALLOC|OPENBLAS)_\w+)=(\d+)", text))
 
 
 def pods_of(api: Administrator) -> dict[tuple[str, str], list[str]]:
