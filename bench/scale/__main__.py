@@ -218,8 +218,8 @@ def _show(result: Result, period_s: float) -> None:
         table.add_column(heading, justify="left" if heading == "figure" else "right", no_wrap=True)
     beside = ("–", "–") if result.hpa is None else (f"{result.hpa[0]:.1%}", f"{result.hpa[1]:.3g}/s")
     table.add_row("one core busy", f"{result.usage.cores:.1%}", "≤ 30 %", beside[0])
-    table.add_row("memory", f"{result.usage.memory_mib:.0f} MiB", "≤ 300 MB", "in the controller manager")
-    table.add_row("most memory ever", f"{result.peak_mib:.0f} MiB", "", "")
+    table.add_row("memory", f"{_megabytes(result.usage.memory_mib)} MB", "≤ 300 MB", "in the controller manager")
+    table.add_row("most memory ever", f"{_megabytes(result.peak_mib)} MB", "", "")
     table.add_row(f"evaluations, of one each every {period_s:g} s", f"{result.evaluated:.1%}", "100 %", "")
     table.add_row("API requests at steady load", f"{result.requests_per_s:.3g}/s", "< 5/s", beside[1])
     table.add_row("Prometheus queries each period", f"{result.queries_per_period:.3g}", "any count", "")
@@ -229,6 +229,10 @@ def _show(result: Result, period_s: float) -> None:
     refused = f", {result.refused} refused by the API server" if result.refused else ""
     console.print(f"{result.healthy} healthy PDDeployments, {result.broken} broken ones{refused}")
     console.print(table)
+
+
+def _megabytes(mebibytes: float) -> int:
+    return round(mebibytes * 1.048576)
 
 
 if __name__ == "__main__":
