@@ -6,7 +6,6 @@ What Prometheus does not know is a gap.
 """
 
 import asyncio
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.lane import Asks, Lane
 from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.past_queries import PastQuery, past_queries
-from pdscaler.telemetry.past_table import Column, Grid, PastSource, PastTable, build_past_table
+from pdscaler.telemetry.past_table import Grid, PastSource, PastTable, build_past_table
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
 from pdscaler.telemetry.reader import Reader, ReadError
 from pdscaler.telemetry.subject import Subject
@@ -152,7 +151,7 @@ class PastReader:
         start_s = first_s - before * step_s
         points = max(0, round((end_s - start_s) / step_s) + 1)
         labels = sorted({name for want in wants for name in _labels(want.subject)})
-        rows = len(dataclasses.fields(Column)) if group.lengths else 1
+        rows = 3 if group.lengths else 1
         found = {want.subject.key: np.full((rows, points), np.nan, dtype=np.float32) for want in wants}
         sources = {want.subject.key: self._source(want.subject) for want in wants}
         for offset in range(0, points, POINTS_AT_ONCE) if end_s >= first_s else ():
@@ -161,7 +160,7 @@ class PastReader:
             for place, want in enumerate(wants, 1):
                 key = want.subject.key
                 column = sources[key].column(tables, grid.count)
-                for row, values in zip(found[key], dataclasses.astuple(column), strict=False):
+                for row, values in zip(found[key], (column.rate_rps, column.isl_mean, column.osl_mean), strict=False):
                     row[offset : offset + grid.count] = values
                 if place % _SUBJECTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
