@@ -14,7 +14,7 @@ from bench.scale import hpa
 from bench.scale.exposition import FleetMetrics
 from bench.scale.fleet import Member, fleet
 from bench.scale.measure import Usage, Watch, counters, peak_mib, requests_of
-from bench.scale.stack import Stack, pods_of
+from bench.scale.stack import ROOT, Stack, pods_of
 from rich.console import Console as Rich
 from rich.table import Table
 
@@ -26,7 +26,6 @@ from localplane.prom import Prometheus
 from localplane.tools import ensure_tools
 from localplane.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PERIOD_S = 15.0
 _PODS_PER_NODE = 240
 _EVALUATIONS = "pdscaler_evaluations_total"

@@ -154,7 +154,7 @@ class History:
     @property
     def first_known_s(self) -> float | None:
         """Time of the oldest known rate, seconds since the epoch; None where there is none."""
-        known = ~np.isnan(self.rate_rps)
+        known = ~np.isnan(self.values[Row.RATE])
         first = int(known.argmax()) if known.size else 0
         if not known.size or not known[first]:
             return None
@@ -163,11 +163,11 @@ class History:
     @property
     def last_known(self) -> tuple[float, float] | None:
         """Time and value of the newest known rate (seconds since the epoch, requests/s); None where there is none."""
-        known = np.flatnonzero(~np.isnan(self.rate_rps))
+        known = np.flatnonzero(~np.isnan(self.values[Row.RATE]))
         if not known.size:
             return None
         newest = int(known[-1])
-        return self.end_s - (len(self) - 1 - newest) * self.step_s, float(self.rate_rps[newest])
+        return self.end_s - (len(self) - 1 - newest) * self.step_s, float(self.values[Row.RATE, newest])
 
     def rates_only(self) -> "History":
         """Return the history without lengths: weeks of them would be most of what a thousand forecasts hold."""
@@ -181,7 +181,7 @@ class History:
     def coverage(self, duration_s: float) -> float:
         """Return the share of the samples of the last ``duration_s`` seconds that are known, in [0, 1]."""
         count = max(1, round(duration_s / self.step_s))
-        return int((~np.isnan(self.rate_rps[-count:])).sum()) / count
+        return int((~np.isnan(self.values[Row.RATE, -count:])).sum()) / count
 
     def until(self, at_s: float) -> "History":
         """Return what was known at ``at_s``: the samples up to then."""
