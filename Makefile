@@ -8,7 +8,9 @@ AUDIT_VENV := build/audit/venv
 AUDIT := $(AUDIT_VENV)/.installed
 CLUSTER ?= local
 # Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 0.8 GB).
-JOBS ?= 3
+JOBS ?= 4
+# Files are begun in the order of tests/conftest.py, the long ones first.
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install tools demo test test-long unit lint format crd lock bench bench-sizing bench-policy bench-scale soak soak-kills soak-takeovers fuzz audit clean
@@ -42,10 +44,10 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(FORECAST),--forecast "$(FORECAST)")
 
 test: $(STAMP) tools ## Run the tests, on real parts
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
 
 test-long: $(STAMP) tools ## Run the tests that build for minutes: the image's environment, the toolchain
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m long tests/packaging tests/e2e/local
+	@$(BIN)/python -m pytest $(PARALLEL) -m long tests/packaging tests/e2e/local
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
 	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser and not long"
@@ -78,7 +80,8 @@ bench-sizing: $(STAMP) ## Judge plans by simulation, ours and four others (docs/
 		$(if $(PROFILE),--profile "$(PROFILE)") $(if $(RESUME),--resume)
 
 bench-scale: $(STAMP) tools ## Run a thousand PDDeployments on a real control plane, beside HPA (build/bench-scale/scale.json)
-	@PYTHONPATH=deploy/local:. $(BIN)/python -m bench.scale $(if $(COUNT),--count "$(COUNT)") $(if $(BROKEN),--broken "$(BROKEN)")
+	@PYTHONPATH=deploy/local:. $(BIN)/python -m bench.scale $(if $(COUNT),--count "$(COUNT)") $(if $(BROKEN),--broken "$(BROKEN)") \
+		$(if $(PERIOD),--period "$(PERIOD)") $(if $(SIZING),--sizing "$(SIZING)")
 
 soak: $(STAMP) tools ## Torment a running operator with random faults (DURATION=30m, SEED=0; build/soak/soak.json)
 	@PYTHONPATH=tests:deploy/local $(BIN)/python -m soak $(if $(DURATION),--duration "$(DURATION)") $(if $(SEED),--seed "$(SEED)")

@@ -17,6 +17,8 @@ from localplane.toolset import Tools
 from support.plane import Namespace, PrometheusFactory, fresh_namespace
 
 HERE = Path(__file__).parent
+_FIRST = ("e2e/operator", "e2e/local", "packaging", "e2e", "contract", "property", "simulation")
+"""Folders, those of the longest files first: a file is one worker's, and all wait for the one that ends last."""
 _MARKED_BY_FIXTURE = {"control_plane": "e2e", "prometheus": "prometheus"}
 
 
@@ -31,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs real parts, by folder and by fixture."""
+    """Mark what needs real parts, by folder and by fixture; begin with what takes longest."""
+    items.sort(key=_turn)
     for item in items:
         for folder in ("e2e", "browser"):
             if item.path.is_relative_to(HERE / folder):
@@ -39,6 +42,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, marker in _MARKED_BY_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((turn for turn, folder in enumerate(_FIRST) if item.path.is_relative_to(HERE / folder)), len(_FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.scale import hpa
 from bench.scale.exposition import FleetMetrics
-from bench.scale.fleet import Member, fleet
+from bench.scale.fleet import PUBLISHED, Member, fleet
 from bench.scale.measure import Usage, Watch, counters, peak_mib, requests_of
 from bench.scale.stack import ROOT, Stack, pods_of
 from rich.console import Console as Rich
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=100, help="so many of them are broken (default: %(default)s)")
     parser.add_argument("--periods", type=int, default=12, help="evaluation periods to measure (default: %(default)s)")
     parser.add_argument("--period", type=float, default=PERIOD_S, help="evaluation period, seconds")
+    parser.add_argument("--sizing", default=PUBLISHED, help="sizing model of all (default: %(default)s)")
     parser.add_argument("--no-hpa", action="store_true", help="leave HPA out")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench-scale", help="folder of scale.json")
     options = parser.parse_args()
@@ -83,7 +84,7 @@ def main() -> None:
         parser.error("--count and --periods must be at least 1, --broken at most --count")
     terminate_as_interrupt()
     options.output.mkdir(parents=True, exist_ok=True)
-    result = run(fleet(options.count, options.broken), options)
+    result = run(fleet(options.count, options.broken, options.sizing), options)
     (options.output / "scale.json").write_text(json.dumps(_document(result), indent=2) + "\n", encoding="utf-8")
     _show(result, options.period)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 PER_NAMESPACE = 50
 LABEL = "scale-benchmark"
+PUBLISHED = "PaperMM1"
+"""The sizing model whose counts :func:`replicas_of` knows, so that nothing is to be done once all are read."""
 
 
 class Fault(StrEnum):
@@ -37,10 +39,13 @@ class Member:
         From 0 on.
     fault
         What is wrong with it; None: it is healthy.
+    sizing
+        The sizing model that it asks for.
     """
 
     number: int
     fault: Fault | None = None
+    sizing: str = PUBLISHED
 
     @property
     def namespace(self) -> str:
@@ -58,12 +63,13 @@ class Member:
         return 5.5 + self.number % 50
 
 
-def fleet(count: int, broken: int) -> list[Member]:
+def fleet(count: int, broken: int, sizing: str = PUBLISHED) -> list[Member]:
     """Return a fleet whose broken members are spread evenly, in all ways in turn."""
     faults = list(Fault)
     places = {round((place + 0.5) * count / broken): place for place in range(broken)} if broken else {}
     return [
-        Member(number, faults[places[number] % len(faults)] if number in places else None) for number in range(count)
+        Member(number, faults[places[number] % len(faults)] if number in places else None, sizing)
+        for number in range(count)
     ]
 
 
@@ -122,7 +128,7 @@ def pddeployment(member: Member) -> dict[str, Any]:
                 ],
             },
         },
-        "sizing": {"model": "PaperMM1"},
+        "sizing": {"model": member.sizing},
         "metrics": {"frontDoor": {"preset": "LLMD"}, "window": "1m"},
     }
     _break(spec, member.fault)

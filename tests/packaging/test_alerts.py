@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from localplane.toolset import Tools
+from pdscaler.controller.gauges import FAMILIES, ResourceGauges
 from pdscaler.controller.metrics import Metrics
 from support.manifests import ROOT, documents, helm_template, one, run
 
@@ -22,8 +23,10 @@ _SELECTOR = re.compile(r"(pdscaler_[a-z_]+)\{([^}]*)\}")
 
 def exposed() -> dict[str, tuple[str, ...]]:
     """Return each series name that the operator may expose, with its labels."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {family.name: ("namespace", "name", *family.labels) for family in FAMILIES}
     for collector in list(Metrics().registry._collector_to_names):
+        if isinstance(collector, ResourceGauges):
+            continue
         for name in _series(collector):
             found[name] = tuple(getattr(collector, "_labelnames", ()))
     return found

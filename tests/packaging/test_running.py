@@ -15,7 +15,7 @@ from localplane.ports import free_ports
 from localplane.toolset import Tools
 from localplane.waiting import wait_for
 from support.manifests import ROOT, config_of, documents, helm_template, pod_spec
-from support.plane import apply_in, deployment, wait_ready
+from support.plane import apply_in, deployment, pddeployment_of, wait_ready
 from support.views import pddeployment_document
 
 pytestmark = pytest.mark.e2e
@@ -105,7 +105,7 @@ def test_the_operator_lives_on_the_charts_rights_and_the_commands_tell_what_it_t
     apply_in(control_plane, namespace, {**document, "metadata": {"name": "llama"}})
 
     def resource() -> dict[str, Any]:
-        return control_plane.get("pdd", "llama", "-n", namespace)
+        return pddeployment_of(control_plane, namespace, "llama")
 
     wait_for(
         "the verdict on Prometheus",

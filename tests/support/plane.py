@@ -4,9 +4,12 @@ import contextlib
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
+from localplane.administrator import Administrator
 from localplane.plane import ControlPlane
 from localplane.prom import Prometheus
 from localplane.toolset import Tools
@@ -19,17 +22,23 @@ READY_DELAY = "pod-ready.stage.kwok.x-k8s.io/delay"
 @contextlib.contextmanager
 def _fresh_namespace(plane: ControlPlane) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
-    plane.kubectl("create", "namespace", name)
-    wait_for(
-        "the default service account",
-        lambda: plane.kubectl("get", "serviceaccount", "default", "-n", name, check=False).returncode == 0,
-    )
+    api, path = administrator(plane), f"/api/v1/namespaces/{name}"
+    api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+
+    def has_account() -> bool:
+        try:
+            return bool(api.get(f"{path}/serviceaccounts/default"))
+        except HTTPError:
+            return False
+
+    wait_for("the default service account", has_account)
     try:
         yield name
     finally:
-        plane.kubectl("delete", "namespace", name, "--wait=false", check=False)
-        # A terminating pod holds its GPUs for its grace period: other tests need them now.
-        plane.kubectl("delete", "pods", "--all", "-n", name, "--force", "--grace-period=0", "--wait=false", check=False)
+        # The plane may be gone by now. A terminating pod would hold its GPUs for its grace period.
+        with contextlib.suppress(OSError):
+            api.send("DELETE", path, {})
+            api.send("DELETE", f"{path}/pods", {"gracePeriodSeconds": 0})
 
 
 def fresh_namespace(plane: ControlPlane) -> Namespace:
@@ -70,9 +79,20 @@ def apply_in(plane: ControlPlane, namespace: str, *documents: dict[str, Any]) ->
     plane.apply(*placed)
 
 
+@lru_cache(maxsize=8)
+def administrator(plane: ControlPlane) -> Administrator:
+    """Return what asks the API server without kubectl: a test that waits asks several times a second."""
+    return Administrator(plane)
+
+
+def pddeployment_of(plane: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
+    """Return a PDDeployment as the API server has it."""
+    return administrator(plane).get(f"/apis/pdscaler.io/v1alpha1/namespaces/{namespace}/pddeployments/{name}")
+
+
 def replicas_of(plane: ControlPlane, namespace: str, name: str) -> tuple[int, int]:
     """Return (asked, ready) replicas of a Deployment."""
-    document = plane.get("deployment", name, "-n", namespace)
+    document = administrator(plane).get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
     return int(document["spec"]["replicas"]), int(document.get("status", {}).get("readyReplicas", 0))
 
 

@@ -74,9 +74,9 @@ class _Foreseen:
         self._late_s = foresight.late_s
         self._counters = counters
         self._window_s = round(rate_window_s(1.0, spec.window_s))
-        settings = to_forecast_settings(foresight.resource, period_s, float(self._window_s))
+        settings = to_forecast_settings(foresight.resource, period_s)
         assert settings is not None
-        self._settings = settings
+        self._settings = replace(settings, rate_window_s=float(self._window_s))
         self._state: ForecastState | None = None
 
     def forecaster(self, now_s: float, workload: WorkloadStats) -> tuple[Forecaster, float | None]:

@@ -21,7 +21,7 @@ from localplane.prom import Prometheus
 from localplane.waiting import PATIENCE_S, wait_for
 from support.engines import ScriptedEngines
 from support.manifests import documents, helm_template
-from support.plane import apply_in, deployment, replicas_of
+from support.plane import apply_in, deployment, pddeployment_of, replicas_of
 
 SYSTEM = "pdscaler-system"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:pdscaler"
@@ -175,7 +175,7 @@ class Stage:
 
     def get(self) -> dict[str, Any]:
         """Return the PDDeployment as the API server has it."""
-        return self.plane.get("pdd", NAME, "-n", self.namespace)
+        return pddeployment_of(self.plane, self.namespace, NAME)
 
     def status(self) -> dict[str, Any]:
         """Return its status; empty while there is none."""

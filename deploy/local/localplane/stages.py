@@ -1,4 +1,4 @@
-"""What kwok does to pods and nodes: its own stages, taken from its module, and two of ours. Imports PyYAML.
+"""What kwok does to pods and nodes: its own stages, taken from its module, and three of ours. Imports PyYAML.
 
 A stage of kwok's ``pod/general`` is timed by annotations of the pod: ``pod-ready.stage.kwok.x-k8s.io/delay: 20s`` is
 the time to load a model. Its default jitter of up to 5 seconds is taken away here, so that a delay means just that;
@@ -18,7 +18,7 @@ STAGES_FILE = "kwok-stages.yaml"
 _FROM_MODULE = ("pod/general", "pod/chaos/pod-container-running-failed.yaml")
 _NODES_FROM_MODULE = ("node/fast/node-initialize.yaml", "node/heartbeat-with-lease")
 OWN = Path(__file__).resolve().parent / "stages"
-"""Folder of our own stages: pods that hang in ImagePullBackOff, and pods that never become Ready."""
+"""Folder of our own stages: pods that hang in ImagePullBackOff or CrashLoopBackOff, or never become Ready."""
 
 
 def collect_stages(module: Path, target: Path) -> None:

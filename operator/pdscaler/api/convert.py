@@ -51,9 +51,7 @@ def to_sizing_spec(resource: PDDeployment) -> SizingSpec:
     )
 
 
-def to_forecast_settings(
-    resource: PDDeployment, evaluation_period_s: float, rate_window_s: float
-) -> ForecastSettings | None:
+def to_forecast_settings(resource: PDDeployment, evaluation_period_s: float) -> ForecastSettings | None:
     """Return how the load is forecast over the longer start-up and one period; None: the load seen now counts.
 
     Parameters
@@ -62,8 +60,6 @@ def to_forecast_settings(
         The PDDeployment.
     evaluation_period_s
         The evaluation period, seconds.
-    rate_window_s
-        Rates are averaged over so long, seconds.
     """
     spec = resource.spec
     if spec.forecast.method is ForecastMethod.LAST_VALUE:
@@ -72,7 +68,6 @@ def to_forecast_settings(
     return ForecastSettings(
         horizon_s=max(spec.prefill.startup_s, spec.decode.startup_s) + evaluation_period_s,
         method=Method(spec.forecast.method.value),
-        rate_window_s=rate_window_s,
         offset_s=float(crc32(name.encode()) % int(FIT_EVERY_S)),
     )
 

@@ -29,6 +29,7 @@ from pdscaler.controller.context import Context
 from pdscaler.controller.evaluate import Advisor, Autoscaler
 from pdscaler.controller.forecasts import Forecasts
 from pdscaler.controller.handlers import build_registry
+from pdscaler.controller.housekeeping import housekeeping
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.leadership import Alone, Succession
 from pdscaler.controller.loop import EvaluationLoop
@@ -105,6 +106,7 @@ class Application:
             connection = await connect(config.kubeconfig, config.context, guard=fence)
             stack.push_async_callback(connection.close)
             stack.push_async_callback(self._servers.close)
+            await stack.enter_async_context(housekeeping())
             await self._servers.serve_health(config.health_address, self._heartbeat)
             await self._servers.serve_metrics(config.metrics_address, self._metrics)
             if not await self._wait_for_crd(PDDeployments(connection)):

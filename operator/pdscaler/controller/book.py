@@ -18,6 +18,8 @@ from pdscaler.core.live_calibration import CalibrationState
 from pdscaler.core.plan import resume
 from pdscaler.core.pools import PerPool, Pool
 
+_NOTHING_FOUND = PDDeploymentStatus()
+
 FIRST_RETRY_S = 1.0
 """How soon an order that could not be written is tried again the first time, seconds; doubled each time."""
 
@@ -113,6 +115,8 @@ class Entry:
                 self._troubled_since_s.pop(pool, None)
             else:
                 self._troubled_since_s.setdefault(pool, -math.inf if overdue else now_s)
+        if self._looked_at == self.resumed == frozenset(Pool):
+            self._found = _NOTHING_FOUND  # nobody asks again, and a thousand of them take memory
         since = self._troubled_since_s
         return PerPool(now_s - since.get(Pool.PREFILL, now_s), now_s - since.get(Pool.DECODE, now_s))
 
@@ -141,22 +145,14 @@ class Book:
         """
         self._entries.clear()
         for document in found:
-            metadata = document["metadata"]
-            entry = self.entry(key_of(document), str(metadata["uid"]), document.get("status") or {})
-            entry.version = str(metadata["resourceVersion"])
+            self.entry(document).version = str(document["metadata"]["resourceVersion"])
 
-    def entry(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> Entry:
-        """Return the entry of a resource; a new one starts from the resource's status.
-
-        Parameters
-        ----------
-        key, uid
-            Which resource.
-        status
-            Its status document as found; only read for a new entry.
-        """
+    def entry(self, document: Document) -> Entry:
+        """Return the entry of a resource; a new one starts from the resource's status, which is only read for that."""
+        key, uid = key_of(document), str(document["metadata"].get("uid", ""))
         known = self._entries.get(key)
         if known is None or known.uid != uid:
+            status = document.get("status") or {}
             found = _read(status)
             written = {} if found is None else dict(status)
             found = found or PDDeploymentStatus()

@@ -7,7 +7,6 @@ import logging
 import math
 from dataclasses import replace
 
-from pdscaler.api.spec import Calibration
 from pdscaler.api.status import (
     MAX_POINTS,
     CalibrationMemory,
@@ -36,8 +35,7 @@ _MOST_REPLICAS, _MOST_RATE_RPS, _MOST_TOKENS, _MOST_SCV, _MOST_LATENCY_S = 10**6
 
 def calibrates(prepared: Prepared) -> bool:
     """Whether a PDDeployment is calibrated: it is left on, and its model is one that is corrected."""
-    sizing = prepared.resource.spec.sizing
-    return sizing.calibration is Calibration.AUTO and calibratable(prepared.spec.sizing)
+    return prepared.calibration and calibratable(prepared.spec.sizing)
 
 
 def learnt(state: CalibrationState, prepared: Prepared, inputs: PlanInputs, now_s: float) -> CalibrationState:
@@ -45,7 +43,7 @@ def learnt(state: CalibrationState, prepared: Prepared, inputs: PlanInputs, now_
     if not calibrates(prepared):
         return CalibrationState()
     targets = "|".join(f"{ref.api_version}/{ref.kind}/{ref.name}" for _, ref in prepared.targets.items())
-    source = f"{prepared.resource.spec.model}|{targets}"
+    source = f"{prepared.model}|{targets}"
     try:
         return learn(state, prepared.spec, inputs.telemetry, inputs.targets, now_s, source=source)
     except Exception:

@@ -114,6 +114,10 @@ def carry(
     result = []
     for verdict in judged:
         old = before.get(verdict.type)
+        said = (verdict.status.value, verdict.reason, verdict.message, generation)
+        if old is not None and (old.status, old.reason, old.message, old.observed_generation) == said:
+            result.append(old)
+            continue
         kept = old is not None and old.status == verdict.status
         result.append(
             Condition(

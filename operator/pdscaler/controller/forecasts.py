@@ -9,13 +9,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pdscaler.api.convert import to_forecast_settings
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.expectation import PRESENT, Expectation
-from pdscaler.controller.past import RATE_WINDOW_S, gate_s, rate_window_s, source_of, unfilled, with_spread
+from pdscaler.controller.past import gate_s, rate_window_s, source_of, unfilled, with_spread
 from pdscaler.controller.prepare import Prepared
 from pdscaler.core.workload import NoData, Telemetry, WorkloadStats
 from pdscaler.forecast import (
@@ -116,7 +115,6 @@ class Forecasts:
         self._past = past
         self._clock = clock
         self._patience_s = period_s if patience_s is None else patience_s
-        self._period_s = period_s
         self._step_s = float(math.ceil(max(LEAST_STEP_S, period_s)))
         self._known: dict[ResourceKey, _Known] = {}
         self._reads: dict[Endpoint, asyncio.Task[None]] = {}
@@ -139,7 +137,7 @@ class Forecasts:
 
     def expectation(self, prepared: Prepared) -> Expectation:
         """Return what load a PDDeployment has to expect from now on."""
-        if to_forecast_settings(prepared.resource, self._period_s, RATE_WINDOW_S) is None:
+        if prepared.forecast is None:
             return PRESENT
         known = self._known.get(prepared.key)
         if known is None:
@@ -183,10 +181,11 @@ class Forecasts:
             window_s = known.window_s
         else:
             known = None
-        settings = to_forecast_settings(seen.prepared.resource, self._period_s, min(RATE_WINDOW_S, window_s))
-        if settings is None:
+        asked = seen.prepared.forecast
+        if asked is None:
             self.forget(key)
             return
+        settings = replace(asked, rate_window_s=min(asked.rate_window_s, window_s))
         workload = seen.telemetry.workload
         if known is None:
             nothing = History.empty(self._step_s, aligned(self._clock(), self._step_s), window_s)

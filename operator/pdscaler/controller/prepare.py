@@ -7,17 +7,18 @@ from typing import Any
 
 from pdscaler.api.annotations import paused_of
 from pdscaler.api.config import OperatorConfig
-from pdscaler.api.convert import to_scaling_spec
+from pdscaler.api.convert import to_forecast_settings, to_scaling_spec
+from pdscaler.api.metrics import MetricsSpec
 from pdscaler.api.parse import parse_pddeployment
-from pdscaler.api.pddeployment import PDDeployment
 from pdscaler.api.pool import ScaleTargetRef
-from pdscaler.api.spec import Mode
+from pdscaler.api.spec import Calibration, Mode
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.controller.evaluation import INVALID_SPEC, Rejection, ResourceKey, broken
 from pdscaler.core.decision import Paused
 from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import ScalingSpec
 from pdscaler.errors import InvalidInputError
+from pdscaler.forecast import ForecastSettings
 from pdscaler.telemetry.endpoints import Endpoint, resolve_endpoint
 from pdscaler.telemetry.presets import Preset, find_preset
 from pdscaler.telemetry.subject import Subject
@@ -69,8 +70,16 @@ class Prepared:
     ----------
     key, fingerprint, created
         Identity; ``created`` is the creation time as RFC 3339, which sorts as text.
-    resource
-        The resource as the models see it.
+    model
+        Value of the model label.
+    recommend_only
+        Nothing may be written.
+    calibration
+        Whether profiles are to be corrected by what the engines do.
+    metrics
+        What is to be read.
+    forecast
+        How the load is forecast; None: the load seen now counts.
     spec
         The resource as the core sees it.
     targets
@@ -84,16 +93,15 @@ class Prepared:
     key: ResourceKey
     fingerprint: Fingerprint
     created: str
-    resource: PDDeployment
+    model: str
+    recommend_only: bool
+    calibration: bool
+    metrics: MetricsSpec
+    forecast: ForecastSettings | None
     spec: ScalingSpec
     targets: PerPool[TargetRef]
     paused: Paused
     endpoint: Endpoint
-
-    @property
-    def recommend_only(self) -> bool:
-        """Whether nothing may be written."""
-        return self.resource.spec.mode is Mode.RECOMMEND_ONLY
 
     def subject(self, pods: PerPool[frozenset[str]]) -> Subject:
         """Return what the collector must know.
@@ -103,12 +111,11 @@ class Prepared:
         pods
             Names of each pool's pods, those gone within the window included.
         """
-        metrics = self.resource.spec.metrics
-        front_door = metrics.front_door
+        metrics, front_door = self.metrics, self.metrics.front_door
         return Subject(
             namespace=self.key.namespace,
             name=self.key.name,
-            model=self.resource.spec.model,
+            model=self.model,
             engine=metrics.engine,
             front_door_preset=None if front_door is None else front_door.preset,
             front_door_labels=() if front_door is None else tuple(sorted(front_door.match_labels.items())),
@@ -170,13 +177,17 @@ class Preparer:
 
     def _prepared(self, key: ResourceKey, fingerprint: Fingerprint, document: Document) -> Prepared:
         resource = parse_pddeployment({name: value for name, value in document.items() if name != "status"})
-        self._check_presets(resource)
         spec = resource.spec
+        self._check_presets(spec.metrics)
         return Prepared(
             key=key,
             fingerprint=fingerprint,
             created=resource.metadata.creation_timestamp or "",
-            resource=resource,
+            model=spec.model,
+            recommend_only=spec.mode is Mode.RECOMMEND_ONLY,
+            calibration=spec.sizing.calibration is Calibration.AUTO,
+            metrics=spec.metrics,
+            forecast=to_forecast_settings(resource, self._config.evaluation_period_s),
             spec=replace(to_scaling_spec(resource), evaluation_period_s=self._config.evaluation_period_s),
             targets=PerPool(
                 _target(key.namespace, spec.prefill.scale_target_ref),
@@ -186,8 +197,7 @@ class Preparer:
             endpoint=resolve_endpoint(spec.metrics.prometheus, self._config),
         )
 
-    def _check_presets(self, resource: PDDeployment) -> None:
-        metrics = resource.spec.metrics
+    def _check_presets(self, metrics: MetricsSpec) -> None:
         find_preset(self._presets, metrics.engine, "spec.metrics.engine")
         if metrics.front_door is not None:
             find_preset(self._presets, metrics.front_door.preset, "spec.metrics.frontDoor.preset")

@@ -204,7 +204,7 @@ class Worker:
         await self._publisher.publish(entry, rejection, 0.0)
 
     def _entry(self, job: Job) -> Entry:
-        entry = self._book.entry(job.key, fingerprint_of(job.document).uid, job.document.get("status") or {})
+        entry = self._book.entry(job.document)
         entry.see(str(job.document["metadata"].get("resourceVersion", "")))
         return entry
 
@@ -243,7 +243,7 @@ class Worker:
         return Evaluation(
             key=prepared.key,
             generation=prepared.fingerprint.generation,
-            model=prepared.resource.spec.model,
+            model=prepared.model,
             recommend_only=prepared.recommend_only,
             spec=prepared.spec,
             paused=prepared.paused,

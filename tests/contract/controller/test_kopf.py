@@ -18,7 +18,7 @@ from localplane.waiting import PATIENCE_S, wait_for
 from pdscaler.api.config import OperatorConfig
 from pdscaler.api.crd import CRD_NAME, crd_yaml
 from pdscaler.controller.application import Application
-from support.plane import apply_in, deployment
+from support.plane import apply_in, deployment, pddeployment_of
 from support.world import resource
 
 
@@ -67,10 +67,10 @@ async def seen(
 
     def look() -> bool:
         nonlocal found
-        found = plane.get("pdd", name, "-n", namespace)
+        found = pddeployment_of(plane, namespace, name)
         return holds(found)
 
-    await asyncio.to_thread(wait_for, f"PDDeployment {name}", look, 30.0, every_s=0.2)
+    await asyncio.to_thread(wait_for, f"PDDeployment {name}", look, every_s=0.2)
     return found
 
 
@@ -152,8 +152,15 @@ async def test_an_invalid_resource_does_not_disturb_another(plane: ControlPlane,
 async def test_the_printer_columns_of_kubectl(plane: ControlPlane, namespace: str) -> None:
     async with running(config(plane, namespace)):
         await apply(plane, namespace, deployment("deepseek-prefill"), deployment("deepseek-decode"), resource())
+        both = [{"ready": 1}, {"ready": 1}]
         await seen(
-            plane, namespace, "deepseek", lambda found: found.get("status", {}).get("prefill", {}).get("ready") == 1
+            plane,
+            namespace,
+            "deepseek",
+            lambda found: (
+                [{"ready": found.get("status", {}).get(pool, {}).get("ready")} for pool in ("prefill", "decode")]
+                == both
+            ),
         )
         printed = await kubectl(plane, "get", "pdd", "-n", namespace)
     header, row = printed.splitlines()

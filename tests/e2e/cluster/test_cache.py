@@ -6,7 +6,7 @@ import pytest
 
 from localplane.plane import ControlPlane
 from pdscaler.cluster.cache import ClusterCache
-from pdscaler.cluster.connection import Connection, collection_path, segments
+from pdscaler.cluster.connection import Connection
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.core.decision import PoolState, TargetUnknown, Trouble
 from support.eventually import eventually
@@ -14,8 +14,6 @@ from support.plane import READY_DELAY, apply_in, deployment
 from support.scaling import scale_to
 
 DELETE_DELAY = "pod-delete.stage.kwok.x-k8s.io/delay"
-NEVER_READY = {"pod-never-ready.stage.kwok.x-k8s.io": "true"}
-NO_IMAGE = {"pod-image-pull-failed.stage.kwok.x-k8s.io": "true"}
 
 
 def target(namespace: str, name: str = "decode", kind: str = "Deployment") -> TargetRef:
@@ -97,37 +95,16 @@ async def test_a_quota_shows_as_such(control_plane: ControlPlane, cache: Cluster
     await until(cache, ref, spec_replicas=3, ready_replicas=1, pending_replicas=0, trouble=Trouble.QUOTA_EXCEEDED)
 
 
-async def test_an_image_that_cannot_be_pulled_shows_as_such(
-    control_plane: ControlPlane, cache: ClusterCache, namespace: str
+@pytest.mark.parametrize(
+    ("label", "trouble"), [("pod-image-pull-failed", Trouble.IMAGE_PULL), ("pod-crash-loop", Trouble.CRASH_LOOP)]
+)
+async def test_what_keeps_a_container_from_running_shows_as_such(
+    control_plane: ControlPlane, cache: ClusterCache, namespace: str, label: str, trouble: Trouble
 ) -> None:
-    document = deployment("decode", replicas=1)
-    document["spec"]["template"]["metadata"]["labels"] |= NO_IMAGE
-    apply_in(control_plane, namespace, document)
+    apply_in(control_plane, namespace, deployment("decode", labels={f"{label}.stage.kwok.x-k8s.io": "true"}))
     ref = target(namespace)
     await cache.watch(ref)
-    await until(cache, ref, ready_replicas=0, pending_replicas=1, trouble=Trouble.IMAGE_PULL)
-
-
-async def test_a_crash_loop_shows_as_such(
-    control_plane: ControlPlane, api: Connection, cache: ClusterCache, namespace: str
-) -> None:
-    document = deployment("decode", replicas=1)
-    document["spec"]["template"]["metadata"]["labels"] |= NEVER_READY
-    apply_in(control_plane, namespace, document)
-    ref = target(namespace)
-    await cache.watch(ref)
-    await until(cache, ref, ready_replicas=0, pending_replicas=1)
-    (pod,) = cache.pods(ref)
-    waiting = {
-        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        "restartCount": 3,
-        "ready": False,
-        "started": False,
-    }
-    container = {"name": "engine", "image": "x", "imageID": "", **waiting}
-    path = collection_path("v1", "pods", namespace) + segments(pod.name, "status")
-    await api.patch(path, {"status": {"phase": "Running", "containerStatuses": [container]}})
-    await until(cache, ref, ready_replicas=0, pending_replicas=1, trouble=Trouble.CRASH_LOOP)
+    await until(cache, ref, ready_replicas=0, pending_replicas=1, trouble=trouble)
 
 
 async def test_a_new_template_is_a_rollout_and_a_scale_is_none(

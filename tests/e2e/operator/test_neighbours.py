@@ -6,7 +6,7 @@ import pytest
 
 from localplane.plane import ControlPlane
 from localplane.waiting import wait_for
-from support.plane import apply_in, install_scaled_objects
+from support.plane import apply_in, install_scaled_objects, pddeployment_of
 from support.stage import DECODE, NAME, PREFILL, QUICK, Stage, resource
 
 
@@ -117,5 +117,5 @@ def test_of_two_pddeployments_on_one_target_the_older_scales_also_after_a_restar
 
 
 def message_of(stage: Stage, name: str) -> str:
-    status = stage.plane.get("pdd", name, "-n", stage.namespace).get("status", {})
+    status = pddeployment_of(stage.plane, stage.namespace, name).get("status", {})
     return next((str(each["message"]) for each in status.get("conditions", ()) if each["type"] == "AbleToScale"), "")

@@ -3,10 +3,13 @@
 from typing import Any
 
 from localplane.waiting import wait_for
-from support.plane import READY_DELAY, apply_in, deployment, wait_ready
+from support.plane import READY_DELAY, apply_in, deployment, pddeployment_of, wait_ready
 from support.stage import DECODE, QUICK, Stage
 
-NO_IMAGE = "pod-image-pull-failed.stage.kwok.x-k8s.io"
+FAILING = {
+    "ImagePullFailed": "pod-image-pull-failed.stage.kwok.x-k8s.io",
+    "CrashLoop": "pod-crash-loop.stage.kwok.x-k8s.io",
+}
 SURGE = {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
 
 
@@ -63,17 +66,19 @@ def test_stops_rollouts_and_failing_images_are_left_to_their_owners(stage: Stage
     wait_for("a wish for fewer", lambda: "RolloutInProgress" in decode(stage)["limitedBy"])
     assert stage.replicas()[1] == 7
 
-    # The next template's image cannot be pulled: nothing grows, and the healthy pods stay.
-    decode_with(stage, 7, image="none", ready_after="1h", **{NO_IMAGE: "true"})
-    stage.wait_condition("CapacityPending", "True", "ImagePullFailed")
-    stage.engines.set_load(210.0)
-    wait_for("a need for more", lambda: decode(stage).get("recommended") == 11)
-    assert "PodsFailing" in decode(stage)["limitedBy"]
-    assert stage.replicas()[1] == 7
-    stage.engines.set_load(30.0)
-    wait_for("a wish for fewer", lambda: decode(stage).get("recommended") == 2)
-    wait_for("a word on why not", lambda: "PodsFailing" in decode(stage)["limitedBy"])
-    assert stage.replicas()[1] == 7
+    # The next template's image cannot be pulled, and that of the one after it crashes: nothing grows, and the healthy
+    # pods stay.
+    for reason, label in FAILING.items():
+        decode_with(stage, 7, image=reason, **{label: "true"})
+        stage.wait_condition("CapacityPending", "True", reason)
+        stage.engines.set_load(210.0)
+        wait_for("a need for more", lambda: decode(stage).get("recommended") == 11)
+        assert "PodsFailing" in decode(stage)["limitedBy"]
+        assert stage.replicas()[1] == 7
+        stage.engines.set_load(30.0)
+        wait_for("a wish for fewer", lambda: decode(stage).get("recommended") == 2)
+        wait_for("a word on why not", lambda: "PodsFailing" in decode(stage)["limitedBy"])
+        assert stage.replicas()[1] == 7
 
     # A good template ends it.
     decode_with(stage, 7, image="3")
@@ -118,7 +123,7 @@ def test_impossible_objectives_and_specs_are_said_and_run_nothing_away(stage: St
     apply_in(stage.plane, stage.namespace, broken, other)
 
     def stalled(name: str) -> str:
-        status = stage.plane.get("pdd", name, "-n", stage.namespace).get("status", {})
+        status = pddeployment_of(stage.plane, stage.namespace, name).get("status", {})
         found = {each["type"]: each for each in status.get("conditions", ())}.get("Stalled", {})
         return str(found.get("message", "")) if found.get("reason") == "InvalidSpec" else ""
 

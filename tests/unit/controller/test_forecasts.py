@@ -236,14 +236,14 @@ def test_rates_span_four_scrapes_and_at_most_a_minute_where_they_can(
 @pytest.mark.parametrize("method", ["Auto", "HoltWinters", "Seasonal", "ARIMA"])
 def test_settings_of_a_spec(method: str) -> None:
     made = parse_pddeployment(resource(forecast={"method": method}))
-    settings = to_forecast_settings(made, 15.0, 60.0)
+    settings = to_forecast_settings(made, 15.0)
     assert settings is not None
     assert settings.method is Method(method)
     assert settings.horizon_s == 195.0
-    other = to_forecast_settings(parse_pddeployment(resource("other", **AUTO)), 15.0, 60.0)
+    other = to_forecast_settings(parse_pddeployment(resource("other", **AUTO)), 15.0)
     assert other is not None
     assert other.offset_s != settings.offset_s, "not all fitted at the same time"
-    assert to_forecast_settings(parse_pddeployment(resource()), 15.0, 60.0) is None
+    assert to_forecast_settings(parse_pddeployment(resource()), 15.0) is None
 
 
 async def test_how_much_must_be_known_is_what_scaling_down_looks_back_on() -> None:

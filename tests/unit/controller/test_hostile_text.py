@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import math
+from array import array
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from pdscaler.cli.output import emit
 from pdscaler.cli.status import details, overview
 from pdscaler.cli.view import view_of
 from pdscaler.cluster.events import MAX_MESSAGE_BYTES, sanitize
+from pdscaler.controller.evaluation import ResourceKey
+from pdscaler.controller.gauges import FAMILIES
 from pdscaler.controller.logs import FIELDS, JsonFormatter, TextFormatter
 from pdscaler.controller.metrics import Metrics
 from pdscaler.core.decision import TargetUnknown
@@ -99,7 +103,8 @@ def test_a_log_line_is_one_line(formatter: logging.Formatter) -> None:
 
 def test_a_hostile_name_is_one_label_of_a_metric() -> None:
     metrics = Metrics()
-    metrics._replicas.labels(HOSTILE, HOSTILE, "prefill", "current").set(4)
+    unknown = [math.nan] * (sum(len(family.values) for family in FAMILIES) - 1)
+    metrics._gauges._rows[ResourceKey(HOSTILE, HOSTILE)] = array("d", [4.0, *unknown])
     families = list(text_string_to_metric_families(metrics.exposition().decode()))
     labels = [sample.labels for family in families for sample in family.samples if sample.labels.get("name")]
     assert labels == [{"namespace": HOSTILE, "name": HOSTILE, "pool": "prefill", "kind": "current"}]

@@ -105,9 +105,10 @@ def test_stages_are_collected_and_lose_their_default_jitter(tmp_path: Path) -> N
         path.write_text(yaml.safe_dump(stage))
     collect_stages(tmp_path / "kwok", tmp_path / "stages.yaml")
     documents = list(yaml.safe_load_all(compose_config(tmp_path / "stages.yaml")))
-    assert len(documents) == 6
+    assert len(documents) == 7
     assert documents[0]["spec"]["delay"] == {"durationMilliseconds": 1000, "jitterDurationFrom": {}}
-    assert {document["metadata"]["name"] for document in documents[4:]} == {"pod-image-pull-failed", "pod-never-ready"}
+    own = {document["metadata"]["name"] for document in documents[4:]}
+    assert own == {"pod-crash-loop", "pod-image-pull-failed", "pod-never-ready"}
 
 
 @pytest.mark.parametrize(
