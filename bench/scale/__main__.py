@@ -27,6 +27,8 @@ from localplane.tools import ensure_tools
 from localplane.waiting import wait_for
 
 PERIOD_S = 15.0
+SETTLE_S = 480.0
+"""What waits for five minutes of history, or gives replicas back after five, has changed its word by then."""
 _PODS_PER_NODE = 240
 _EVALUATIONS = "pdscaler_evaluations_total"
 _QUERIES = "prometheus_http_requests_total"
@@ -128,7 +130,7 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     wait_for("a verdict on every healthy PDDeployment", lambda: _decided(stack, healthy), 900.0, 2.0)
     settled_s = time.monotonic() - begin_s
     progress.line(f"all {len(healthy)} healthy ones are decided after {settled_s:.0f} s; letting them settle")
-    time.sleep(max(300.0, 8 * options.period))  # what waits for five minutes of history has changed its word by then
+    time.sleep(max(SETTLE_S, 8 * options.period))
     operator.check()
     watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
     before = counters(url, _EVALUATIONS)[_EVALUATIONS]

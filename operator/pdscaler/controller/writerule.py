@@ -4,7 +4,7 @@ It compares documents as they are written, so a status of an earlier process or 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pdscaler.errors import InvalidInputError
@@ -78,33 +78,34 @@ def decided(document: Document) -> dict[str, Any]:
 
 def moved(before: Document, after: Document) -> bool:
     """Whether any figure appeared, vanished, or moved by more than :data:`FIGURES_CHANGE`."""
-    old, new = dict(_figures(before)), dict(_figures(after))
-    if old.keys() != new.keys():
-        return True
-    return any(
-        abs(new[name][0] - value) > FIGURES_CHANGE * max(abs(value), least) for name, (value, least) in old.items()
-    )
+    return any(_moved(before.get(block), after.get(block)) for block in _FIGURE_BLOCKS)
 
 
 def _messages(document: Document) -> dict[str, Any]:
     return {entry["type"]: entry.get("message") for entry in document.get("conditions", ())}
 
 
-def _figures(document: Document) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Yield the path of each figure, its value, and what it counts as at least."""
-    for block in _FIGURE_BLOCKS:
-        yield from _walk(block, document.get(block))
+def _moved(before: object, after: object) -> bool:
+    if before == after:
+        return False
+    if isinstance(before, Mapping) or isinstance(after, Mapping):
+        old: Document = before if isinstance(before, Mapping) else {}
+        new: Document = after if isinstance(after, Mapping) else {}
+        return any(_moved(old.get(name), new.get(name)) for name in (old.keys() | new.keys()) - _NOT_FIGURES)
+    was, now = _figure(before), _figure(after)
+    if was is None or now is None:
+        return was is not now
+    least = 0.0 if isinstance(before, str) else LEAST_FIGURE
+    return abs(now - was) > FIGURES_CHANGE * max(abs(was), least)
 
 
-def _walk(path: str, value: object) -> Iterator[tuple[str, tuple[float, float]]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name not in _NOT_FIGURES:
-                yield from _walk(f"{path}.{name}", inner)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield path, (float(value), LEAST_FIGURE)
-    elif isinstance(value, str):
+def _figure(value: object) -> float | None:
+    """Return a number, or a duration in seconds; None of anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
         try:
-            yield path, (parse_duration(value), 0.0)
+            return parse_duration(value)
         except InvalidInputError:
-            return
+            return None
+    return None
