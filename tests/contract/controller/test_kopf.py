@@ -185,7 +185,8 @@ async def test_recommend_only_never_asks_for_a_scale(plane: ControlPlane, namesp
             plane, namespace, "auto", lambda found: found.get("status", {}).get("prefill", {}).get("current") == 2
         )
     scales = plane.audit_log.requests(namespace=namespace, verb="write", resource="deployments/scale", since=since)
-    assert [(request.name, request.user_agent) for request in scales] == [("deepseek-prefill", "pdscaler")]
+    done = [request for request in scales if request.code != 409]  # read and tried again, as it must be
+    assert [(request.name, request.user_agent) for request in done] == [("deepseek-prefill", "pdscaler")]
 
 
 def test_a_signal_ends_the_process_cleanly(plane: ControlPlane, namespace: str, tmp_path: Path) -> None:
