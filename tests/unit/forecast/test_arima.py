@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
-from pdscaler.forecast.arima import LEAST_SAMPLES, Arima, ArimaFit, fit_arima, fit_series
+from pdscaler.forecast.arima import LEAST_SAMPLES, Arima, ArimaFit, _filtered, fit_arima, fit_series
 from pdscaler.forecast.method import Carry, Sample
 from support.forecasts import GAP, poisson, window_of
 
@@ -121,3 +122,11 @@ def test_bridged_gaps_do_not_count() -> None:
     assert all_equal is not None
     assert with_gap[0].variance == pytest.approx(2.0, rel=0.2)
     assert all_equal[0].variance < 0.8 * with_gap[0].variance
+
+
+@pytest.mark.parametrize("size", [1, 5, 240])
+@pytest.mark.parametrize(("forward", "backward"), [([], []), ([0.4], [-0.3]), ([0.5, -0.2], [0.7]), ([], [0.2, 0.1])])
+def test_the_filter_is_the_one_of_the_text_books(size: int, forward: list[float], backward: list[float]) -> None:
+    values = np.random.default_rng(3).normal(size=size)
+    expected = lfilter([1.0, *forward], [1.0, *backward], values)
+    assert _filtered(values, np.array(forward), np.array(backward)) == pytest.approx(expected, abs=1e-12)
