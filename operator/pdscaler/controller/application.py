@@ -114,7 +114,7 @@ class Application:
             followers = await stack.enter_async_context(AsyncExitStack())
             cache = ClusterCache(connection, config.namespaces, self._clock)
             followers.push_async_callback(cache.stop)
-            collector = Collector(presets, self._clock, deadline_s=min(DEADLINE_S, config.evaluation_period_s))
+            collector = Collector(presets, self._clock, deadline_s=_patience_s(config.evaluation_period_s))
             followers.push_async_callback(collector.close)
             await cache.start()
             context = self._build(connection, cache, collector, presets, followers, candidate=candidate)
@@ -148,7 +148,7 @@ class Application:
             followers.callback(verifier.close)
         past = PastReader(presets)
         followers.callback(past.close)
-        patience_s = min(DEADLINE_S, config.evaluation_period_s)
+        patience_s = _patience_s(config.evaluation_period_s)
         forecasts = Forecasts(past, config.evaluation_period_s, clock, patience_s)
         followers.push_async_callback(forecasts.close)
         advisor = Advisor(verifier)
@@ -241,3 +241,16 @@ class Application:
                 loop.add_signal_handler(number, self._stop.set)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not the main thread: whoever runs us ends us
+
+
+def _patience_s(period_s: float) -> float:
+    """Return how long a round may read: 10 s of the default period, and as much of a longer one.
+
+    A longer period is asked for where there is more to read.
+
+    Examples
+    --------
+    >>> _patience_s(1.0), _patience_s(15.0), _patience_s(60.0)
+    (1.0, 10.0, 40.0)
+    """
+    return min(period_s, max(DEADLINE_S, period_s * 2 / 3))
