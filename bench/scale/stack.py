@@ -80,6 +80,7 @@ class Stack:
         """Start the operator; return it and the URL of its metrics."""
         account = self.plane.service_account_kubeconfig(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT)
         metrics, health = free_ports(2)
+        endpoint = {"url": prometheus.url, "timeout": f"{max(10.0, period_s / 2):g}s"}
         config = {
             "evaluationPeriod": f"{period_s:g}s",
             "kubeconfig": str(account),
