@@ -86,9 +86,7 @@ class Stack:
             "kubeconfig": str(account),
             "metricsAddress": f"127.0.0.1:{metrics}",
             "healthAddress": f"127.0.0.1:{health}",
-            "prometheus": {
-                "endpoints": {"default": {"url": prometheus.url, "timeout": f"{max(10.0, period_s / 2):g}s"}}
-            },
+            "prometheus": {"endpoints": {"default": endpoint}},
         }
         path = self.plane.run_dir / "operator.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
