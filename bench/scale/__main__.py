@@ -187,7 +187,8 @@ def _measure_hpa(stack: Stack, options: argparse.Namespace, progress: Console) -
 
 def _decided(stack: Stack, healthy: list[Member]) -> bool:
     states = stack.states()
-    return all("desired" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
+    # An order alone says nothing: blind, the operator orders what is there.
+    return all("recommended" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
 
 
 def _queries(server: Prometheus) -> float:
