@@ -9,10 +9,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any, Self
 
 from localplane.plane import ControlPlane
 from localplane.serving import Answer, Serving
+from support.plane import administrator
 
 TOKEN_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 SECOND_BOUNDS = (0.001, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -109,12 +111,13 @@ class ScriptedEngines:
 
     def _follow(self) -> None:
         while not self._stop.wait(0.7):
-            listed = self._plane.kubectl("get", "pods", "-n", self._namespace, "-o", "json", check=False)
-            if listed.returncode:
-                continue
+            try:
+                listed = administrator(self._plane).get(f"/api/v1/namespaces/{self._namespace}/pods")["items"]
+            except (OSError, HTTPException, ValueError):
+                continue  # the API server is away, or went away in the middle of its answer
             pods = {
                 pod["metadata"]["name"]: role
-                for pod in json.loads(listed.stdout)["items"]
+                for pod in listed
                 if (role := self._roles.get(pod["metadata"]["labels"].get("app", ""))) and _ready(pod)
             }
             with self._lock:

@@ -79,6 +79,11 @@ def condition(document: dict[str, Any], type_: str) -> tuple[str, str]:
     return (conditions[type_]["status"], conditions[type_]["reason"]) if type_ in conditions else ("", "")
 
 
+def is_ready(document: dict[str, Any]) -> bool:
+    status = document.get("status", {})
+    return all(status.get(pool, {}).get("ready") == 1 for pool in ("prefill", "decode"))
+
+
 def is_held(document: dict[str, Any]) -> bool:
     return condition(document, "MetricsAvailable") == ("False", "PrometheusUnreachable")
 
@@ -152,16 +157,7 @@ async def test_an_invalid_resource_does_not_disturb_another(plane: ControlPlane,
 async def test_the_printer_columns_of_kubectl(plane: ControlPlane, namespace: str) -> None:
     async with running(config(plane, namespace)):
         await apply(plane, namespace, deployment("deepseek-prefill"), deployment("deepseek-decode"), resource())
-        both = [{"ready": 1}, {"ready": 1}]
-        await seen(
-            plane,
-            namespace,
-            "deepseek",
-            lambda found: (
-                [{"ready": found.get("status", {}).get(pool, {}).get("ready")} for pool in ("prefill", "decode")]
-                == both
-            ),
-        )
+        await seen(plane, namespace, "deepseek", is_ready)
         printed = await kubectl(plane, "get", "pdd", "-n", namespace)
     header, row = printed.splitlines()
     assert header.split() == ["NAME", "MODE", "PREFILL", "DECODE", "RATE", "TTFT", "TPOT", "STATE", "AGE"]
