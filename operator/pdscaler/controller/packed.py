@@ -9,8 +9,8 @@ from typing import Any
 class PackedDocument(Mapping[str, Any]):
     """An object of the API server: its metadata at hand, the rest packed, and unpacked anew whenever it is asked for.
 
-    Spec and status are read once per version of them. As nested dictionaries a thousand PDDeployments would hold 26 MiB
-    between those reads; packed they hold about 3.
+    Spec and status are read once per version of them; between those reads nested dictionaries would hold several times
+    the memory of their text.
 
     Parameters
     ----------
