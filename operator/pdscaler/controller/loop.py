@@ -32,6 +32,9 @@ EVALUATION_LIMIT_S = 120.0
 """An evaluation that takes longer is given up, seconds: every request in it has a deadline of its own far below."""
 CHANGED_RETRY_S = 1.0
 """How soon to look again at a resource that changed while it was evaluated, seconds: its watch event is on its way."""
+_BREATH = 4.0
+_LONGEST_BREATH_S = 1.0
+"""A change is looked at after this many times what the last look took, seconds at most: see :meth:`_pause`."""
 _AT_ONCE = 8
 """Evaluations of one group under way at the same time: their waits for the API server overlap."""
 _PARSED_AT_ONCE = 20
@@ -127,12 +130,13 @@ class EvaluationLoop:
         """Evaluate until cancelled; what is under way then may finish for a few seconds."""
         try:
             while True:
+                began_s = self._clock()
                 try:
                     await self.tick()
                 except Exception:
                     _logger.exception("the evaluation loop failed; it goes on with the next period")
                     self._next_round_s = self._clock() + self._period_s
-                await self._pause()
+                await self._pause(self._clock() - began_s)
         finally:
             await self._finish()
 
@@ -311,14 +315,19 @@ class EvaluationLoop:
         except Exception:
             _logger.exception("the failure of PDDeployment %s could not be reported", job.key)
 
-    async def _pause(self) -> None:
-        """Wait until something is due: the next round, a retry, or a change."""
+    async def _pause(self, took_s: float) -> None:
+        """Wait until something is due: the next round, a retry, or a change.
+
+        A tick passes by all resources: were there one for each of the thousands that the API server lists at the
+        start, they would take minutes. Changes that come close together are therefore looked at together.
+        """
         next_s = min([self._next_round_s, *self._retries_s.values()])
         try:
             async with asyncio.timeout(max(0.0, next_s - self._clock())):
                 await self._inventory.changed.wait()
         except TimeoutError:
             return
+        await asyncio.sleep(min(_LONGEST_BREATH_S, max(0.0, _BREATH * took_s)))
 
     def _forget(self, documents: Mapping[ResourceKey, Document]) -> None:
         for key in self._worker.known() - documents.keys() - self._busy:

@@ -89,7 +89,7 @@ class _Reading:
         if not idle:
             self._check_finished(arrivals, isl, osl)
         both = isl is not None and osl is not None
-        ttft, tpot = self._latency(Quantity.TTFT), self._latency(Quantity.TPOT)
+        ttft, tpot = self._latency(Quantity.TTFT, idle), self._latency(Quantity.TPOT, idle)
         slo = self.subject.slo
         requests = arrivals.rate_rps * self.subject.window_s
         ttft_bucket_s, ttft_surely_s = _percentile(ttft, slo.ttft, requests)
@@ -147,6 +147,8 @@ class _Reading:
             exists = True
             count, total = place.total(Kind.MEAN, "count"), place.total(Kind.MEAN, "sum")
             if count == 0 or count is None or total is None:
+                if idle and place.pool is None and count == 0:
+                    return None  # nothing came, and the front door says that nothing ended: nor do the engines
                 continue
             mean = total / count
             if MIN_TOKENS <= mean <= MAX_VALUE:
@@ -198,9 +200,11 @@ class _Reading:
         kind = Kind.NOW if first.names.type.value == "gauge" else Kind.SAMPLES
         raise unknown(NoDataReason.NO_DATA, f"the {pool.value} pool's metrics are missing: {first.missing(kind)}")
 
-    def _latency(self, quantity: Quantity) -> _Histogram | None:
+    def _latency(self, quantity: Quantity, idle: bool) -> _Histogram | None:
         for place in self._places(quantity):
             count, total = place.total(Kind.MEAN, "count"), place.total(Kind.MEAN, "sum")
+            if idle and place.pool is None and count == 0:
+                return None
             if count and total is not None and MIN_LATENCY_S <= total / count <= MAX_VALUE:
                 return _Histogram(place, total / count)
         return None

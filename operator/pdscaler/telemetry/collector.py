@@ -2,11 +2,13 @@
 
 One snapshot serves all subjects of the same (endpoint, preset, window): the number of queries does not grow with the
 number of PDDeployments. A failed endpoint fails its own subjects only, and the whole has a deadline.
+
+Where a front door speaks for thousands of engines, they are asked for the same quantities only if it stays silent.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdscaler.core.workload import NoData, NoDataReason, Telemetry
@@ -16,9 +18,10 @@ from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.lane import Asks, Lane
 from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
-from pdscaler.telemetry.queries import Query, build_queries
+from pdscaler.telemetry.presets.model import Source
+from pdscaler.telemetry.queries import Kind, Query, build_queries, can_wait
 from pdscaler.telemetry.reader import Reader, ReadError
-from pdscaler.telemetry.snapshot import Snapshot, Table, build_table
+from pdscaler.telemetry.snapshot import PutOffError, Snapshot, Table, build_table
 from pdscaler.telemetry.subject import Subject
 from pdscaler.units import format_duration
 
@@ -43,6 +46,7 @@ class _Needs:
 
     labels: set[str] = field(default_factory=set)
     percentiles: set[Quantity] = field(default_factory=set)
+    spoken_for: frozenset[Quantity] = frozenset(Quantity)
 
 
 class Collector:
@@ -96,13 +100,16 @@ class Collector:
                 result[subject.key] = refused
                 continue
             accepted.append(subject)
+            spoken_for = self._spoken_for(subject)
             for group in _groups_of(subject):
-                _add(groups.setdefault(group, _Needs()), subject)
+                _add(groups.setdefault(group, _Needs()), subject, spoken_for)
+                spoken_for = frozenset()  # a front door's own group
         snapshots = await self._snapshots(groups, ends_s)
-        for place, subject in enumerate(accepted, 1):
-            result[subject.key] = self._reading(subject, snapshots)
-            if place % _SUBJECTS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # the operator's other tasks live in the same loop
+        unsaid = await self._readings(accepted, snapshots, result)
+        if unsaid:
+            asked = {group for subject in unsaid for group in _groups_of(subject)}
+            snapshots |= await self._completed({group: snapshots[group] for group in asked}, groups, ends_s)
+            await self._readings(unsaid, snapshots, result)
         return result
 
     async def close(self) -> None:
@@ -119,7 +126,33 @@ class Collector:
             return NoData(NoDataReason.NO_DATA, str(error))
         return None if not subject.bad_label else NoData(NoDataReason.NO_DATA, subject.bad_label)
 
+    def _spoken_for(self, subject: Subject) -> frozenset[Quantity]:
+        """Return what a subject's front door names; nothing where that is not another preset than its engine's."""
+        door = subject.front_door_preset
+        if door is None or door.upper() == subject.engine.upper():
+            return frozenset()
+        preset = self._presets[door.upper()]
+        return frozenset(quantity for quantity in Quantity if preset.at(quantity, Source.FRONT_DOOR) is not None)
+
+    async def _readings(
+        self,
+        subjects: Sequence[Subject],
+        snapshots: Mapping[_Group, Snapshot | NoData],
+        result: dict[tuple[str, str], Telemetry | NoData],
+    ) -> list[Subject]:
+        """Add the readings of some subjects; return those that need more than was asked."""
+        unsaid = []
+        for place, subject in enumerate(subjects, 1):
+            try:
+                result[subject.key] = self._reading(subject, snapshots)
+            except PutOffError:
+                unsaid.append(subject)
+            if place % _SUBJECTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # the operator's other tasks live in the same loop
+        return unsaid
+
     async def _snapshots(self, groups: Mapping[_Group, _Needs], ends_s: float) -> dict[_Group, Snapshot | NoData]:
+        """Read all groups, but for what can wait."""
         found: dict[_Group, Snapshot | NoData] = {}
         by_endpoint: dict[Endpoint, dict[_Group, _Needs]] = {}
         for group, needs in groups.items():
@@ -128,11 +161,38 @@ class Collector:
             await _all_until(
                 ends_s, (self._read_endpoint(lane, by_endpoint[lane.endpoint], found, ends_s) for lane in lanes)
             )
-        for group in groups:
-            if group not in found:
-                waited = f"gave no complete answer within {format_duration(self._deadline_s)}"
-                found[group] = _no_data(group.endpoint, ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, waited))
-        return found
+        return {group: found.get(group) or self._late(group) for group in groups}
+
+    async def _completed(
+        self, snapshots: Mapping[_Group, Snapshot | NoData], groups: Mapping[_Group, _Needs], ends_s: float
+    ) -> dict[_Group, Snapshot | NoData]:
+        """Ask, for the same time, what has been put off."""
+        partial = {
+            group: snapshot
+            for group, snapshot in snapshots.items()
+            if isinstance(snapshot, Snapshot) and snapshot.put_off
+        }
+        found: dict[_Group, Snapshot | NoData] = {}
+
+        async def complete(lane: Lane, group: _Group, snapshot: Snapshot) -> None:
+            needs, preset = groups[group], snapshot.preset
+            tables = await _tables(lane, snapshot.put_off, preset, needs, at_s=snapshot.at_s, ends_s=ends_s)
+            found[group] = (
+                tables
+                if isinstance(tables, NoData)
+                else replace(snapshot, tables={**snapshot.tables, **tables}, put_off=())
+            )
+
+        with self._lanes.using({group.endpoint for group in partial}) as lanes:
+            by_endpoint = {lane.endpoint: lane for lane in lanes}
+            await _all_until(
+                ends_s, (complete(by_endpoint[group.endpoint], group, snapshot) for group, snapshot in partial.items())
+            )
+        return {group: found.get(group) or self._late(group) for group in partial}
+
+    def _late(self, group: _Group) -> NoData:
+        waited = f"gave no complete answer within {format_duration(self._deadline_s)}"
+        return _no_data(group.endpoint, ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, waited))
 
     async def _read_endpoint(
         self, lane: Lane, groups: Mapping[_Group, _Needs], found: dict[_Group, Snapshot | NoData], ends_s: float
@@ -157,17 +217,10 @@ class Collector:
     ) -> Snapshot | NoData:
         preset = self._presets[group.preset]
         queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
-        tasks = [asyncio.create_task(_ask(lane, query, preset, needs, at_s=at_s, ends_s=ends_s)) for query in queries]
-        try:
-            tables = await asyncio.gather(*tasks)
-        except QueryError as failure:
-            return _no_data(lane.endpoint, failure.error, failure.asked)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        answered = {(query.quantity, query.kind): table for query, table in zip(queries, tables, strict=True)}
-        return Snapshot(preset, at_s, group.window_s, answered)
+        put_off = tuple(query for query in queries if can_wait(query, needs.spoken_for))
+        now = [query for query in queries if query not in put_off]
+        tables = await _tables(lane, now, preset, needs, at_s=at_s, ends_s=ends_s)
+        return tables if isinstance(tables, NoData) else Snapshot(preset, at_s, group.window_s, tables, put_off)
 
     def _reading(self, subject: Subject, snapshots: Mapping[_Group, Snapshot | NoData]) -> Telemetry | NoData:
         own = [snapshots[group] for group in _groups_of(subject)]
@@ -194,6 +247,22 @@ async def _all_until(ends_s: float, parts: Iterable[Coroutine[Any, Any, None]]) 
             raise outcome  # a defect: what an endpoint can cause has become NoData
 
 
+async def _tables(
+    lane: Lane, queries: Sequence[Query], preset: Preset, needs: _Needs, *, at_s: float, ends_s: float
+) -> dict[tuple[Quantity, Kind], Table] | NoData:
+    """Ask some queries of a group at once; the first that fails ends the others."""
+    tasks = [asyncio.create_task(_ask(lane, query, preset, needs, at_s=at_s, ends_s=ends_s)) for query in queries]
+    try:
+        tables = await asyncio.gather(*tasks)
+    except QueryError as failure:
+        return _no_data(lane.endpoint, failure.error, failure.asked)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return {(query.quantity, query.kind): table for query, table in zip(queries, tables, strict=True)}
+
+
 async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s: float, ends_s: float) -> Table:
     def question(reader: Asks, limit_s: float) -> Table:
         samples = reader.query(query.text, at_s, limit_s)
@@ -211,7 +280,8 @@ def _groups_of(subject: Subject) -> list[_Group]:
     return [_Group(subject.endpoint, name.upper(), subject.window_s) for name in names]
 
 
-def _add(needs: _Needs, subject: Subject) -> None:
+def _add(needs: _Needs, subject: Subject, spoken_for: frozenset[Quantity]) -> None:
+    needs.spoken_for &= spoken_for
     needs.labels.update(name for name, _ in subject.front_door_labels)
     if subject.pool_label:
         needs.labels.add(subject.pool_label)

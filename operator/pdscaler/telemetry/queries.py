@@ -7,7 +7,7 @@ Each query asks for all alternative names at once. ``or`` alone would hide which
 do, for ``rate`` drops the name), so each carries its name and part in the label ``pdscaler_series``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,6 +97,22 @@ def build_queries(
         for quantity, names in preset.quantities.items()
         for kind in _kinds(quantity, names, percentiles)
     )
+
+
+def can_wait(query: Query, spoken_for: Container[Quantity]) -> bool:
+    """Whether a query to the engines is needed only where a front door, which is asked first, gives no answer.
+
+    Parameters
+    ----------
+    query
+        A query to the engines.
+    spoken_for
+        What the front doors of all who ask name themselves.
+    """
+    if query.kind in {Kind.NOW, Kind.SAMPLES}:
+        return False  # of the engines themselves: whether they are there, and what waits in them
+    counted = query.quantity is Quantity.COMPLETIONS or query.kind is Kind.GROWTH
+    return (Quantity.ARRIVALS if counted else query.quantity) in spoken_for
 
 
 def _kinds(quantity: Quantity, names: Names, percentiles: frozenset[Quantity]) -> Iterator[Kind]:

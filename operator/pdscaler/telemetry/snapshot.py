@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pdscaler.core.histogram import Bucket, differences
 from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.presets.model import Names, Preset, Quantity
-from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind
+from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind, Query
 from pdscaler.telemetry.reader import Sample
 
 
@@ -48,6 +48,10 @@ class Table:
     by_pod: Mapping[tuple[str, str], Sequence[Entry]]
 
 
+class PutOffError(Exception):
+    """Somebody needs the answer to a query that has been put off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All answers for one (endpoint, preset, window) at one time.
@@ -62,15 +66,26 @@ class Snapshot:
         Window, seconds.
     tables
         Answers by quantity and kind.
+    put_off
+        Queries that have not been asked, as long as nobody needs their answers.
     """
 
     preset: Preset
     at_s: float
     window_s: float
     tables: Mapping[tuple[Quantity, Kind], Table]
+    put_off: tuple[Query, ...] = ()
 
     def table(self, quantity: Quantity, kind: Kind) -> Table:
-        """Return the answer to one query; empty where it was not asked."""
+        """Return the answer to one query; empty where there is no such query.
+
+        Raises
+        ------
+        PutOffError
+            If the query has been put off: it is to be asked now.
+        """
+        if any((query.quantity, query.kind) == (quantity, kind) for query in self.put_off):
+            raise PutOffError
         return self.tables.get((quantity, kind), EMPTY)
 
 

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -208,4 +209,71 @@ async def test_nonsense_of_one_namespace_costs_the_others_nothing(bounds: tuple[
     assert isinstance(evil, NoData)
     assert evil.reason is NoDataReason.NON_FINITE
     assert '"m"' in evil.message
+    await collector.close()
+
+
+_ENGINES = ("p0", "p1", "d0", "d1")
+_PUT_OFF = re.compile(r"(?:rate|delta)\(vllm:(?!prefix|gpu_prefix)")
+"""Rates of the engines, but for what no front door names."""
+
+
+def _exposition(text: str, door: dict[str, float]) -> list[Sample]:
+    """Answer a query for two pods of each pool, and for a front door with some values of its own."""
+    samples = []
+    for series, metric, part in re.findall(r'"pdscaler_series", "(([^"]*)/([^"]*))"', text):
+        at_door = not metric.startswith("vllm")
+        values = {"sum": 800.0, "count": 2.0, "rate": 2.0, "last": 1000.0, "first": 800.0}
+        values |= door if at_door else {"sum": 400.0}
+        if at_door and not door:
+            continue
+        for pod in ("router",) if at_door else _ENGINES:
+            for bound in ("100", "500", "+Inf") if part == "buckets" else ("",):
+                labels = {"namespace": "ns", "pod": pod, "model_name": "m", "pdscaler_series": series}
+                samples.append(Sample(labels | ({"le": bound} if bound else {}), values.get(part, 1.0)))
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("door", "asked", "isl"),
+    [
+        pytest.param({"sum": 800.0}, False, 400.0, id="a front door that speaks"),
+        pytest.param({"rate": 0.0, "sum": 0.0, "count": 0.0}, False, None, id="an idle one"),
+        pytest.param({"sum": 0.0, "count": 0.0}, True, 200.0, id="one that counts arrivals only"),
+    ],
+)
+async def test_engines_are_asked_only_for_what_the_front_door_does_not_say(
+    door: dict[str, float], asked: bool, isl: float | None
+) -> None:
+    book = Book(lambda text: _exposition(text, door))
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    found = (await collector.collect([subject("http://a", "ns", front_door_preset="LLMD")]))[("ns", "llm")]
+    assert isinstance(found, Telemetry)
+    lengths = found.workload.isl
+    assert (None if lengths is None else lengths.mean_tokens) == isl
+    assert any(_PUT_OFF.search(text) for text in book.asked) is asked
+    assert len(book.asked) == len(set(book.asked))
+    # Somebody without a front door needs them at once.
+    book.asked.clear()
+    both = [subject("http://a", "ns", front_door_preset="LLMD"), subject("http://a", "ns", name="bare")]
+    assert (await collector.collect(both))[("ns", "llm")] == found
+    assert any(_PUT_OFF.search(text) for text in book.asked)
+    await collector.close()
+
+
+async def test_what_was_put_off_and_fails_costs_only_those_who_need_it() -> None:
+    def answer(text: str) -> list[Sample]:
+        if _PUT_OFF.search(text):
+            raise ReadError(NoDataReason.QUERY_FAILED, "answered with HTTP 500")
+        samples = _exposition(text, {"sum": 800.0})
+        silent = [replace(each, labels={**each.labels, "namespace": "silent"}) for each in samples]
+        return samples + [each for each in silent if "token" not in text or each.labels["pod"] != "router"]
+
+    collector = Collector(PRESETS, clock, make_reader=Book(answer).make)
+    two = [subject("http://a", namespace, front_door_preset="LLMD") for namespace in ("ns", "silent")]
+    found = await collector.collect(two)
+    assert isinstance(found[("ns", "llm")], Telemetry)
+    silent = found[("silent", "llm")]
+    assert isinstance(silent, NoData)
+    assert silent.reason is NoDataReason.QUERY_FAILED
+    assert "vllm:" in silent.message
     await collector.close()
