@@ -177,9 +177,12 @@ class PastReader:
         sources, labels = asked
         named = (preset for source in sources for preset in (source.engine, source.front))
         presets = {preset.name.upper(): preset for preset in named if preset is not None}
+        spoken_for = {Quantity.COMPLETIONS} if all(source.counts_arrivals for source in sources) else set()
         tables = {}
         for name, preset in sorted(presets.items()):
             for query in past_queries(preset, group.window_s, labels, lengths=group.lengths):
+                if query.quantity in spoken_for:
+                    continue
                 tables[name, query.quantity] = await _ask(lane, query, (preset, labels), grid, ends_s)
             for quantity in Quantity:
                 tables.setdefault((name, quantity), PastTable(Entries()))

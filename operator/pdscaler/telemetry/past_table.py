@@ -140,6 +140,14 @@ class PastSource:
     engine: Preset
     front: Preset | None
 
+    @property
+    def counts_arrivals(self) -> bool:
+        """Whether its arrivals are counted as they come, so that completions do not stand in for them."""
+        return any(
+            preset is not None and preset.at(Quantity.ARRIVALS, Source.FRONT_DOOR) is not None
+            for preset in (self.front, self.engine)
+        )
+
     def column(self, tables: PastTables, count: int) -> Column:
         """Put the past together: from the front door, or where there is none from the PDDeployment's own pools.
 
@@ -151,9 +159,9 @@ class PastSource:
             Points of the grid.
         """
         rate = np.full(count, np.nan)
-        arrivals = list(self._totals(Quantity.ARRIVALS, tables, (RATE,)))
         # As for the present: where a front door is read, completions do not stand in for it.
-        for (found,) in (arrivals or list(self._totals(Quantity.COMPLETIONS, tables, (RATE,))))[:1]:
+        counted = Quantity.ARRIVALS if self.counts_arrivals else Quantity.COMPLETIONS
+        for (found,) in list(self._totals(counted, tables, (RATE,)))[:1]:
             rate = rate if found is None else found
         return Column(rate, self._means(Quantity.ISL, tables, count), self._means(Quantity.OSL, tables, count))
 
