@@ -140,7 +140,7 @@ class FakeCluster:
         assert isinstance(state, PoolState)
         return state.spec_replicas
 
-    async def watch(self, ref: TargetRef) -> None:
+    async def watch(self, *refs: TargetRef) -> None:
         """Follow a target."""
 
     async def retain(self, refs: Iterable[TargetRef]) -> None:

@@ -128,22 +128,22 @@ class ClusterCache:
         self._kinds.clear()
         await _cancel(tasks)
 
-    async def watch(self, ref: TargetRef) -> None:
-        """Make sure that a target is followed.
+    async def watch(self, *refs: TargetRef) -> None:
+        """Make sure that targets are followed.
 
         Parameters
         ----------
-        ref
-            The target. The first call for a kind returns once its objects are read, or cannot be; later calls at once.
+        refs
+            The targets. The first call for a kind returns once its objects are read, or cannot be; later calls at once.
         """
-        if not self._within(ref):
-            return
-        followed = self._kinds.get(ref.of_kind)
-        if followed is None:
-            followed = self._kinds[ref.of_kind] = self._follow(ref.of_kind)
-        await _first_answers(followed.reflectors.values())
-        if not ref.of_kind.self_describing:
-            await self._scales.follow(ref)
+        own = [ref for ref in refs if self._within(ref)]
+        reflectors: list[Reflector[TargetKey]] = []
+        for kind in dict.fromkeys(ref.of_kind for ref in own):
+            if kind not in self._kinds:
+                self._kinds[kind] = self._follow(kind)
+            reflectors += self._kinds[kind].reflectors.values()
+        await _first_answers(reflectors)
+        await asyncio.gather(*(self._scales.follow(ref) for ref in own if not ref.of_kind.self_describing))
 
     async def retain(self, refs: Iterable[TargetRef]) -> None:
         """Stop following every target but these."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pdscaler.api.config import OperatorConfig
 from pdscaler.cluster.election import Election
+from pdscaler.controller.gathering import Gathering
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
 
@@ -39,6 +40,8 @@ class Context:
     stop: asyncio.Event
     followers: AsyncExitStack
     election: Election | None = None
+    listing: Gathering = field(default_factory=Gathering, init=False)
+    """Where the objects that are listed first wait for each other."""
     failed: bool = field(default=False, init=False)
     """The evaluation loop ended by itself."""
     _task: asyncio.Task[None] | None = field(default=None, init=False)

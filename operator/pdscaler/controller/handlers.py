@@ -22,10 +22,11 @@ def build_registry() -> kopf.OperatorRegistry:
 
     @kopf.index(GROUP, VERSION, PLURAL, id=INDEX, registry=registry)
     async def remember(
-        namespace: str | None, name: str, body: kopf.Body, **_: Any
+        namespace: str | None, name: str, body: kopf.Body, memo: Context, **_: Any
     ) -> dict[tuple[str, str], PackedDocument]:
         packed = PackedDocument(body)
         _lighten(body)
+        await memo.listing.join()
         return {(namespace or "", name): packed}
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)

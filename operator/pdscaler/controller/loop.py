@@ -61,8 +61,8 @@ class Foresees(Protocol):
 class Follows(Protocol):
     """Follows targets and their pods."""
 
-    async def watch(self, ref: TargetRef) -> None:
-        """Make sure that a target is followed."""
+    async def watch(self, *refs: TargetRef) -> None:
+        """Make sure that targets are followed."""
 
     async def retain(self, refs: Iterable[TargetRef]) -> None:
         """Stop following all other targets."""
@@ -201,9 +201,7 @@ class EvaluationLoop:
         self._again.clear()
 
     async def _watch_targets(self, resources: Iterable[Prepared]) -> None:
-        await asyncio.gather(
-            *(self._targets.watch(ref) for resource in resources for _, ref in resource.targets.items())
-        )
+        await self._targets.watch(*(ref for resource in resources for _, ref in resource.targets.items()))
 
     async def _prepare(self, documents: Mapping[ResourceKey, Document]) -> dict[ResourceKey, Prepared | Rejection]:
         prepared = {}

@@ -49,8 +49,8 @@ async def test_a_follower_evaluates_and_writes_nothing_and_is_healthy(world: Wor
 async def test_a_follower_keeps_its_watches_warm(world: World) -> None:
     watched: list[str] = []
 
-    async def watch(ref: object) -> None:
-        watched.append(ref.name)  # type: ignore[attr-defined]
+    async def watch(*refs: object) -> None:
+        watched.extend(ref.name for ref in refs)  # type: ignore[attr-defined]
 
     world.cluster.watch = watch  # type: ignore[method-assign]
     await world.step()
