@@ -124,6 +124,7 @@ class EvaluationLoop:
         self._readings: dict[ResourceKey, Reading] = {}
         self._busy: set[ResourceKey] = set()
         self._again: set[ResourceKey] = set()
+        self._served_s: dict[ResourceKey, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -167,9 +168,9 @@ class EvaluationLoop:
             self._heartbeat.beat()
             return
         lost = conflicts(valid)
-        jobs = [
-            Job(documents[key], prepared[key], lost.get(key)) for key in sorted(due - self._busy) if key in documents
-        ]
+        # Where there is no time for all, those come first who were served longest ago.
+        turns = sorted((due - self._busy) & documents.keys(), key=lambda key: (self._served_s.get(key, -math.inf), key))
+        jobs = [Job(documents[key], prepared[key], lost.get(key)) for key in turns]
         for group in _by_endpoint(jobs):
             self._start(group, fresh=in_round)
         if not jobs and not self._busy:
@@ -199,6 +200,7 @@ class EvaluationLoop:
         self._readings.clear()
         self._retries_s.clear()
         self._again.clear()
+        self._served_s.clear()
 
     async def _watch_targets(self, resources: Iterable[Prepared]) -> None:
         await self._targets.watch(*(ref for resource in resources for _, ref in resource.targets.items()))
@@ -228,8 +230,8 @@ class EvaluationLoop:
             unread = await self._try_to_read(
                 [job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh
             )
-            limit = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in jobs))
+            limit, ends_s = asyncio.Semaphore(_AT_ONCE), self._clock() + self._period_s
+            await asyncio.gather(*(self._evaluate_one(job, limit, unread, ends_s) for job in jobs))
         except Exception:
             # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.
             _logger.exception("an evaluation of %d PDDeployments failed", len(jobs))
@@ -270,10 +272,15 @@ class EvaluationLoop:
             return False
         return bool(replace(known.subject, pods=subject.pods) == subject)
 
-    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore, unread: Exception | None) -> None:
+    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore, unread: Exception | None, ends_s: float) -> None:
         async with limit:
             # An evaluation may need no answer from anywhere: a thousand of them must not hold up the health endpoint.
             await asyncio.sleep(0)
+            if isinstance(job.prepared, Prepared) and self._clock() >= ends_s:
+                # The others' writes took a whole period: this one is read anew, not decided by what was.
+                self._again.add(job.key)
+                return
+            self._served_s[job.key] = self._clock()
             try:
                 if unread is not None and isinstance(job.prepared, Prepared):
                     await self._report(job, unread)
@@ -333,6 +340,7 @@ class EvaluationLoop:
             self._preparer.forget(key)
             self._readings.pop(key, None)
             self._retries_s.pop(key, None)
+            self._served_s.pop(key, None)
 
     async def _finish(self) -> None:
         if not self._tasks:

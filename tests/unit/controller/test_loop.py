@@ -14,6 +14,7 @@ from pdscaler.cluster.events import ObjectIdentity
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
+from pdscaler.controller.worker import Job, Reading
 from pdscaler.core.workload import NoData, Telemetry
 from pdscaler.telemetry.subject import Subject
 from support.eventually import eventually
@@ -93,6 +94,25 @@ async def test_rounds_keep_their_rhythm_and_catch_nothing_up() -> None:
     await world.step(10 * PERIOD_S)
     await world.step(1.0)
     assert len(world.source.asked) == 4
+
+
+async def test_what_waits_for_a_whole_period_is_read_anew() -> None:
+    names = [f"m{number:02}" for number in range(12)]
+    world = world_of(*names)
+    work, ages_s = world.loop._worker.work, dict[str, list[float]]()
+
+    async def slow(job: Job, reading: Reading | None) -> float | None:
+        assert reading is not None
+        ages_s.setdefault(job.key.name, []).append(world.now_s - reading.at_s)
+        world.now_s += PERIOD_S / 4  # as when the API server takes its time
+        return await work(job, reading)
+
+    world.loop._worker.work = slow  # type: ignore[method-assign]
+    for _ in range(12):
+        await world.loop.tick()
+        await world.loop.settled()
+    assert sorted(ages_s) == names
+    assert max(age_s for each in ages_s.values() for age_s in each) < PERIOD_S
 
 
 class HangingSource:
