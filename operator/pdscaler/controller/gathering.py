@@ -2,8 +2,10 @@
 
 import asyncio
 
-_QUIET_S = 0.05
-"""Nobody came for so long: all are there. One who comes later does not wait at all."""
+_LOOK_S = 0.05
+_QUIET_LOOKS = 5
+"""So many looks in a row at which nobody had come: all are there. One would not do, after something that held up the
+event loop. Who comes later does not wait at all."""
 
 
 class Gathering:
@@ -27,7 +29,8 @@ class Gathering:
         await asyncio.shield(self._task)
 
     async def _settle(self) -> None:
-        seen = 0
-        while seen != self._came:
+        seen, quiet = 0, 0
+        while quiet < _QUIET_LOOKS:
+            await asyncio.sleep(_LOOK_S)
+            quiet = quiet + 1 if seen == self._came else 0
             seen = self._came
-            await asyncio.sleep(_QUIET_S)

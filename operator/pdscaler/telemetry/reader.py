@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import requests
@@ -46,9 +46,8 @@ class ReadError(Exception):
         super().__init__(f"{reason.value}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One element of an instant vector."""
+class Sample(NamedTuple):
+    """One element of an instant vector; a tuple, for there are as many as a cluster has buckets."""
 
     labels: Mapping[str, str]
     value: float

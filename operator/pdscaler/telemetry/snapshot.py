@@ -7,6 +7,7 @@ alternative name counts where several answer, and that a pod which two jobs scra
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pdscaler.core.histogram import Bucket, differences
 from pdscaler.telemetry.entries import Entries
@@ -15,8 +16,7 @@ from pdscaler.telemetry.queries import JOB_LABEL, SERIES_LABEL, Kind, Query
 from pdscaler.telemetry.reader import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What one pod (or one front door) says of one quantity.
 
     Parameters
@@ -140,8 +140,9 @@ def build_table(
         parts[part] = parts.get(part, 0.0) + sample.value
     entries: Entries[Entry] = Entries()
     by_pod: dict[tuple[str, str], list[Entry]] = {}
+    models = own.model
     for owner, answers in owners.items():
-        entry = _settle(dict(zip((*by, JOB_LABEL), owner, strict=False)), answers, names, preset, kind)
+        entry = _settle(dict(zip((*by, JOB_LABEL), owner, strict=False)), answers, names, models, kind)
         namespace = entry.labels.get(own.namespace, "")
         entries.add(namespace, entry.model, entry)
         by_pod.setdefault((namespace, entry.labels.get(own.pod, "")), []).append(entry)
@@ -152,7 +153,7 @@ def _settle(
     labels: dict[str, str],
     answers: Mapping[tuple[int, str], Mapping[str, float]],
     names: Names,
-    preset: Preset,
+    models: Sequence[str],
     kind: Kind,
 ) -> Entry:
     """Choose the first alternative that answered, and of several jobs the one that saw most."""
@@ -164,7 +165,9 @@ def _settle(
         job, parts = max(jobs, key=lambda candidate: (sum(candidate[1].values()), candidate[0]))
     if job:
         labels[JOB_LABEL] = job
-    model = next((labels[label] for label in preset.labels.model if labels.get(label)), "")
+    model = ""
+    for label in models:
+        model = model or labels.get(label, "")
     metric = names.metrics[preferred]
     if kind is Kind.BUCKETS:
         return Entry(labels, model, metric, {}, tuple(differences(_by_bound(parts))))

@@ -5,7 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -265,7 +264,7 @@ async def test_what_was_put_off_and_fails_costs_only_those_who_need_it() -> None
         if _PUT_OFF.search(text):
             raise ReadError(NoDataReason.QUERY_FAILED, "answered with HTTP 500")
         samples = _exposition(text, {"sum": 800.0})
-        silent = [replace(each, labels={**each.labels, "namespace": "silent"}) for each in samples]
+        silent = [each._replace(labels={**each.labels, "namespace": "silent"}) for each in samples]
         return samples + [each for each in silent if "token" not in text or each.labels["pod"] != "router"]
 
     collector = Collector(PRESETS, clock, make_reader=Book(answer).make)
