@@ -115,6 +115,28 @@ async def test_what_waits_for_a_whole_period_is_read_anew() -> None:
     assert max(age_s for each in ages_s.values() for age_s in each) < PERIOD_S
 
 
+async def test_changes_that_come_together_are_looked_at_together() -> None:
+    world = world_of("a")
+    due: list[frozenset[ResourceKey]] = []
+
+    async def tick() -> None:
+        due.append(world.inventory.take_due())
+        world.loop._next_round_s = world.now_s + 3600.0
+        world.now_s += 0.05  # as when there are thousands to pass by
+
+    world.loop.tick = tick  # type: ignore[method-assign]
+    running = asyncio.create_task(world.loop.run())
+    await eventually(lambda: len(due), lambda ticks: ticks == 1)
+    keys = [ResourceKey("serving", f"new-{number}") for number in range(10)]
+    for key in keys:
+        world.inventory.mark(key)
+        await asyncio.sleep(0.001)
+    await eventually(lambda: len(due), lambda ticks: ticks > 1)
+    assert due[1:] == [frozenset(keys)]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 class HangingSource:
     """Hangs for one Prometheus, and answers for the other."""
 
