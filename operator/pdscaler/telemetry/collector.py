@@ -8,17 +8,17 @@ Where a front door speaks for thousands of engines, they are asked for the same 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from pdscaler.core.workload import NoData, NoDataReason, Telemetry
 from pdscaler.errors import InvalidInputError
 from pdscaler.telemetry.assemble import assemble
 from pdscaler.telemetry.endpoints import Endpoint
+from pdscaler.telemetry.groups import Group, Needs, grouped, groups_of
 from pdscaler.telemetry.lane import Asks, Lane
 from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
-from pdscaler.telemetry.presets.model import Source
 from pdscaler.telemetry.queries import Kind, Query, build_queries, can_wait
 from pdscaler.telemetry.reader import Reader, ReadError
 from pdscaler.telemetry.snapshot import PutOffError, Snapshot, Table, build_table
@@ -29,24 +29,6 @@ DEADLINE_S = 10.0
 """Time of a whole collection: below the default evaluation period of 15 s."""
 
 _SUBJECTS_AT_ONCE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """What one snapshot is for."""
-
-    endpoint: Endpoint
-    preset: str
-    window_s: float
-
-
-@dataclass(slots=True)
-class _Needs:
-    """What the subjects of a group need beyond what all do."""
-
-    labels: set[str] = field(default_factory=set)
-    percentiles: set[Quantity] = field(default_factory=set)
-    spoken_for: frozenset[Quantity] = frozenset(Quantity)
 
 
 class Collector:
@@ -92,22 +74,18 @@ class Collector:
         """
         ends_s = asyncio.get_running_loop().time() + self._deadline_s
         result: dict[tuple[str, str], Telemetry | NoData] = {}
-        groups: dict[_Group, _Needs] = {}
         accepted = []
         for subject in subjects:
             refused = self._refused(subject)
-            if refused is not None:
+            if refused is None:
+                accepted.append(subject)
+            else:
                 result[subject.key] = refused
-                continue
-            accepted.append(subject)
-            spoken_for = self._spoken_for(subject)
-            for group in _groups_of(subject):
-                _add(groups.setdefault(group, _Needs()), subject, spoken_for)
-                spoken_for = frozenset()  # a front door's own group
+        groups = grouped(accepted, self._presets)
         snapshots = await self._snapshots(groups, ends_s)
         unsaid = await self._readings(accepted, snapshots, result)
         if unsaid:
-            asked = {group for subject in unsaid for group in _groups_of(subject)}
+            asked = {group for subject in unsaid for group in groups_of(subject)}
             snapshots |= await self._completed({group: snapshots[group] for group in asked}, groups, ends_s)
             await self._readings(unsaid, snapshots, result)
         return result
@@ -126,18 +104,10 @@ class Collector:
             return NoData(NoDataReason.NO_DATA, str(error))
         return None if not subject.bad_label else NoData(NoDataReason.NO_DATA, subject.bad_label)
 
-    def _spoken_for(self, subject: Subject) -> frozenset[Quantity]:
-        """Return what a subject's front door names; nothing where that is not another preset than its engine's."""
-        door = subject.front_door_preset
-        if door is None or door.upper() == subject.engine.upper():
-            return frozenset()
-        preset = self._presets[door.upper()]
-        return frozenset(quantity for quantity in Quantity if preset.at(quantity, Source.FRONT_DOOR) is not None)
-
     async def _readings(
         self,
         subjects: Sequence[Subject],
-        snapshots: Mapping[_Group, Snapshot | NoData],
+        snapshots: Mapping[Group, Snapshot | NoData],
         result: dict[tuple[str, str], Telemetry | NoData],
     ) -> list[Subject]:
         """Add the readings of some subjects; return those that need more than was asked."""
@@ -151,10 +121,10 @@ class Collector:
                 await asyncio.sleep(0)  # the operator's other tasks live in the same loop
         return unsaid
 
-    async def _snapshots(self, groups: Mapping[_Group, _Needs], ends_s: float) -> dict[_Group, Snapshot | NoData]:
+    async def _snapshots(self, groups: Mapping[Group, Needs], ends_s: float) -> dict[Group, Snapshot | NoData]:
         """Read all groups, but for what can wait."""
-        found: dict[_Group, Snapshot | NoData] = {}
-        by_endpoint: dict[Endpoint, dict[_Group, _Needs]] = {}
+        found: dict[Group, Snapshot | NoData] = {}
+        by_endpoint: dict[Endpoint, dict[Group, Needs]] = {}
         for group, needs in groups.items():
             by_endpoint.setdefault(group.endpoint, {})[group] = needs
         with self._lanes.using(by_endpoint) as lanes:
@@ -164,17 +134,17 @@ class Collector:
         return {group: found.get(group) or self._late(group) for group in groups}
 
     async def _completed(
-        self, snapshots: Mapping[_Group, Snapshot | NoData], groups: Mapping[_Group, _Needs], ends_s: float
-    ) -> dict[_Group, Snapshot | NoData]:
+        self, snapshots: Mapping[Group, Snapshot | NoData], groups: Mapping[Group, Needs], ends_s: float
+    ) -> dict[Group, Snapshot | NoData]:
         """Ask, for the same time, what has been put off."""
         partial = {
             group: snapshot
             for group, snapshot in snapshots.items()
             if isinstance(snapshot, Snapshot) and snapshot.put_off
         }
-        found: dict[_Group, Snapshot | NoData] = {}
+        found: dict[Group, Snapshot | NoData] = {}
 
-        async def complete(lane: Lane, group: _Group, snapshot: Snapshot) -> None:
+        async def complete(lane: Lane, group: Group, snapshot: Snapshot) -> None:
             needs, preset = groups[group], snapshot.preset
             tables = await _tables(lane, snapshot.put_off, preset, needs, at_s=snapshot.at_s, ends_s=ends_s)
             found[group] = (
@@ -190,12 +160,12 @@ class Collector:
             )
         return {group: found.get(group) or self._late(group) for group in partial}
 
-    def _late(self, group: _Group) -> NoData:
+    def _late(self, group: Group) -> NoData:
         waited = f"gave no complete answer within {format_duration(self._deadline_s)}"
         return _no_data(group.endpoint, ReadError(NoDataReason.PROMETHEUS_UNREACHABLE, waited))
 
     async def _read_endpoint(
-        self, lane: Lane, groups: Mapping[_Group, _Needs], found: dict[_Group, Snapshot | NoData], ends_s: float
+        self, lane: Lane, groups: Mapping[Group, Needs], found: dict[Group, Snapshot | NoData], ends_s: float
     ) -> None:
         """Read all groups of an endpoint at one and the same time of its clock."""
         try:
@@ -213,7 +183,7 @@ class Collector:
                 return
 
     async def _read_group(
-        self, lane: Lane, group: _Group, needs: _Needs, at_s: float, ends_s: float
+        self, lane: Lane, group: Group, needs: Needs, at_s: float, ends_s: float
     ) -> Snapshot | NoData:
         preset = self._presets[group.preset]
         queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
@@ -222,8 +192,8 @@ class Collector:
         tables = await _tables(lane, now, preset, needs, at_s=at_s, ends_s=ends_s)
         return tables if isinstance(tables, NoData) else Snapshot(preset, at_s, group.window_s, tables, put_off)
 
-    def _reading(self, subject: Subject, snapshots: Mapping[_Group, Snapshot | NoData]) -> Telemetry | NoData:
-        own = [snapshots[group] for group in _groups_of(subject)]
+    def _reading(self, subject: Subject, snapshots: Mapping[Group, Snapshot | NoData]) -> Telemetry | NoData:
+        own = [snapshots[group] for group in groups_of(subject)]
         good = [snapshot for snapshot in own if isinstance(snapshot, Snapshot)]
         for snapshot in own:
             if isinstance(snapshot, NoData):
@@ -248,7 +218,7 @@ async def _all_until(ends_s: float, parts: Iterable[Coroutine[Any, Any, None]]) 
 
 
 async def _tables(
-    lane: Lane, queries: Sequence[Query], preset: Preset, needs: _Needs, *, at_s: float, ends_s: float
+    lane: Lane, queries: Sequence[Query], preset: Preset, needs: Needs, *, at_s: float, ends_s: float
 ) -> dict[tuple[Quantity, Kind], Table] | NoData:
     """Ask some queries of a group at once; the first that fails ends the others."""
     tasks = [asyncio.create_task(_ask(lane, query, preset, needs, at_s=at_s, ends_s=ends_s)) for query in queries]
@@ -263,7 +233,7 @@ async def _tables(
     return {(query.quantity, query.kind): table for query, table in zip(queries, tables, strict=True)}
 
 
-async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s: float, ends_s: float) -> Table:
+async def _ask(lane: Lane, query: Query, preset: Preset, needs: Needs, *, at_s: float, ends_s: float) -> Table:
     def question(reader: Asks, limit_s: float) -> Table:
         samples = reader.query(query.text, at_s, limit_s)
         return build_table(samples, query.names, preset, query.kind, needs.labels)
@@ -272,22 +242,6 @@ async def _ask(lane: Lane, query: Query, preset: Preset, needs: _Needs, *, at_s:
         return await lane.ask(question, ends_s)
     except ReadError as error:
         raise QueryError(query.shown, error) from None
-
-
-def _groups_of(subject: Subject) -> list[_Group]:
-    """Return the group of the engine's preset, then that of the front door's."""
-    names = [subject.engine] + ([subject.front_door_preset] if subject.front_door_preset is not None else [])
-    return [_Group(subject.endpoint, name.upper(), subject.window_s) for name in names]
-
-
-def _add(needs: _Needs, subject: Subject, spoken_for: frozenset[Quantity]) -> None:
-    needs.spoken_for &= spoken_for
-    needs.labels.update(name for name, _ in subject.front_door_labels)
-    if subject.pool_label:
-        needs.labels.add(subject.pool_label)
-    for quantity, target in ((Quantity.TTFT, subject.slo.ttft), (Quantity.TPOT, subject.slo.tpot)):
-        if target is not None and target.statistic.quantile is not None:
-            needs.percentiles.add(quantity)
 
 
 def _no_data(endpoint: Endpoint, error: ReadError, asked: str = "") -> NoData:
