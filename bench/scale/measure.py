@@ -1,5 +1,6 @@
 """What a process and the API server did between two looks. Imports the standard library and the launcher only."""
 
+import contextlib
 import os
 import re
 import time
@@ -34,7 +35,7 @@ class Usage:
 
 
 class Watch:
-    """Measures a process from now on; it must outlive the last look.
+    """Measures a process and its children from now on; it must outlive the last look.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ class Watch:
     def usage(self) -> Usage:
         """Return what it used since."""
         seconds = time.monotonic() - self._begin[0]
-        return Usage(seconds, (_processor_s(self._pid) - self._begin[1]) / seconds, memory_mib(self._pid))
+        memory = sum(memory_mib(each) for each in (self._pid, *_children(self._pid)))
+        return Usage(seconds, (_processor_s(self._pid) - self._begin[1]) / seconds, memory)
 
 
 def memory_mib(pid: int) -> float:
@@ -79,9 +81,23 @@ def counters(url: str, *names: str) -> dict[str, dict[str, float]]:
 
 
 def _processor_s(pid: int) -> float:
-    # The second field is the name, in brackets, with anything in it.
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the processor time of a process, of its children, and of those of them that have ended."""
+    own_s = sum(int(field) for field in _stat(pid)[11:15]) / os.sysconf("SC_CLK_TCK")
+    return own_s + sum(_processor_s(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if int(_stat(int(folder.name))[1]) == pid:
+                found.append(int(folder.name))
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    # The second field is the name, in brackets, with anything in it; those after it count from 0 here.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
 def _status_kib(pid: int, field: str) -> int:

@@ -1,4 +1,4 @@
-"""Verifies plans beside the loop: one thread, a bounded queue, and a memory of what it found. No kopf.
+"""Verifies plans beside the loop: one at a time, a bounded queue, and a memory of what was found. No kopf.
 
 An evaluation only ever asks and looks up. What a verification leaves behind are factors on the load that each pool's
 model sees. They say how far the model is off for a profile and a mix, which changes slowly with the load: a factor
@@ -18,11 +18,11 @@ from typing import Protocol
 
 from pdscaler.controller import logs
 from pdscaler.controller.evaluation import ResourceKey
-from pdscaler.core.decision import Decision, SizingResult
+from pdscaler.controller.verification_process import Settled, VerificationProcess
+from pdscaler.core.decision import Decision
 from pdscaler.core.pools import PerPool
 from pdscaler.core.spec import SizingModel, SizingSpec
 from pdscaler.core.verification import Correction
-from pdscaler.core.verify import verify
 from pdscaler.core.workload import LengthStats, WorkloadStats
 
 _logger = logging.getLogger(__name__)
@@ -43,7 +43,18 @@ PATIENCE = 2
 FAILED_FOR_S = 600.0
 """How long a spec whose verification broke inside is left alone, seconds."""
 
-Verify = Callable[[SizingSpec, WorkloadStats, PerPool[int] | None], SizingResult]
+IDLE_S = 60.0
+"""Without a question for so long what verifies may rest, seconds."""
+
+
+class Verifies(Protocol):
+    """Verifies one plan."""
+
+    def __call__(self, spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None) -> Settled:
+        """Verify it."""
+
+    def rest(self) -> None:
+        """Give back what only verifying needs; what is under way fails."""
 
 
 class Answer(StrEnum):
@@ -87,19 +98,19 @@ class _Task:
 
 
 class Verifier:
-    """Verifies plans in a thread of its own.
+    """Has plans verified, by a thread that waits for the answers.
 
     Parameters
     ----------
     clock
         Seconds since the epoch.
     verify_plan
-        Verifies one plan; called in the thread. What it needs (a compiler) is loaded there, at the first call.
+        Verifies one plan; called in the thread. None: a process of its own does.
     """
 
-    def __init__(self, clock: Callable[[], float], verify_plan: Verify = verify) -> None:
+    def __init__(self, clock: Callable[[], float], verify_plan: Verifies | None = None) -> None:
         self._clock = clock
-        self._verify = verify_plan
+        self._verify = verify_plan or VerificationProcess()
         self._lock = threading.Lock()
         self._specs: OrderedDict[SizingSpec, _Known] = OrderedDict()
         self._tasks: queue.Queue[_Task | None] = queue.Queue(QUEUED)
@@ -144,7 +155,7 @@ class Verifier:
         self._waits.pop(key, None)
 
     def close(self) -> None:
-        """Verify nothing more; what is under way ends by itself, and the process does not wait for it."""
+        """Verify nothing more; what is under way is given up."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is None:
@@ -155,6 +166,7 @@ class Verifier:
             except queue.Empty:
                 break
         self._tasks.put_nowait(None)
+        self._verify.rest()
 
     def _ask(self, spec: SizingSpec, decision: Decision) -> Answer:
         assert decision.workload is not None
@@ -185,27 +197,32 @@ class Verifier:
         return Answer.PENDING
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while (task := self._next()) is not None:
             try:
-                result = self._verify(task.spec, task.workload, task.current)
-                self._learn(task, result)
+                self._learn(task, self._verify(task.spec, task.workload, task.current))
             except Exception:
-                if self._is_news(task):
+                if self._is_news(task) and self._thread is not None:
                     _logger.exception(
                         "the plan of %s cannot be verified by simulation; the analytic answer stands", task.spec.name
                     )
 
-    def _learn(self, task: _Task, result: SizingResult) -> None:
-        verification = result.verification
-        if verification is None:
-            raise TypeError("a verified plan says how it was verified")
+    def _next(self) -> _Task | None:
+        """Wait for the next task; None at the end."""
+        while True:
+            try:
+                return self._tasks.get(timeout=IDLE_S)
+            except queue.Empty:
+                self._verify.rest()
+
+    def _learn(self, task: _Task, settled: Settled) -> None:
+        verification = settled.verification
         with self._lock:
             known = self._specs.setdefault(task.spec, _Known())
             known.pending = [place for place in known.pending if place != task.place]
             known.found.append((task.place, Correction(verification.corrections, verification.verified)))
         fields = {
             "name": task.spec.name,
-            "plan": result.label,
+            "plan": settled.label,
             "verified": verification.verified,
             "requests": verification.requests,
             "corrections": {pool.value: round(factor, 4) for pool, factor in verification.corrections.items()},

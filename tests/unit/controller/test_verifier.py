@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pdscaler.controller.evaluation import ResourceKey
+from pdscaler.controller.verification_process import Settled
 from pdscaler.controller.verifier import FAILED_FOR_S, PATIENCE, QUEUED, Verifier
-from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState, SizingResult
+from pdscaler.core.decision import Decision, PlanInputs, PlanState, PoolState
 from pdscaler.core.plan import plan
 from pdscaler.core.pools import PerPool
 from pdscaler.core.sizing import size
@@ -40,8 +41,9 @@ class Simulation:
         self.asked: list[WorkloadStats] = []
         self.threads: set[str] = set()
         self.error: Exception | None = None
+        self.rests = 0
 
-    def __call__(self, spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None) -> SizingResult:
+    def __call__(self, spec: SizingSpec, workload: WorkloadStats, current: PerPool[int] | None) -> Settled:
         self.asked.append(workload)
         self.threads.add(threading.current_thread().name)
         assert self.go.wait(60)
@@ -49,7 +51,10 @@ class Simulation:
             raise self.error
         unknown: PerPool[float | None] = PerPool(None, None)
         verification = Verification(self.verified, unknown, unknown, 1, (), "", self.factors)
-        return replace(size(spec, workload, current), verification=verification)
+        return Settled(size(spec, workload, current).label, verification)
+
+    def rest(self) -> None:
+        self.rests += 1
 
 
 @pytest.fixture
@@ -244,3 +249,34 @@ async def _known(world: World, simulation: Simulation) -> None:
     verifier = world.verifier
     await eventually(lambda: [known.found for known in verifier._specs.values()], any)
     assert len(simulation.asked) == 1
+
+
+async def test_what_only_verifying_needs_is_given_back_when_nothing_is_asked(
+    begin: Callable[[Simulation], Verifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdscaler.controller.verifier.IDLE_S", 0.05)
+    simulation = Simulation()
+    simulation.go.set()
+    verifier = begin(simulation)
+    verifier.hold(KEY, AUTO, decision(12.5, PerPool(4, 4), verifier))
+    await eventually(lambda: simulation.rests, lambda rests: rests > 0)
+    # The next question is answered all the same.
+    verifier.hold(KEY, AUTO, decision(50.0, PerPool(4, 4), verifier))
+    await eventually(lambda: len(simulation.asked), lambda count: count == 2)
+
+
+async def test_what_is_given_up_at_the_end_is_no_failure(
+    begin: Callable[[Simulation], Verifier], caplog: pytest.LogCaptureFixture
+) -> None:
+    simulation = Simulation()
+    simulation.error = RuntimeError("ended")
+    verifier = begin(simulation)
+    verifier.hold(KEY, AUTO, decision(12.5, PerPool(4, 4), verifier))
+    await eventually(lambda: len(simulation.asked), lambda count: count == 1)
+    verifier.close()
+    assert simulation.rests == 1
+    simulation.go.set()
+    await eventually(
+        lambda: [each for each in threading.enumerate() if "verification" in each.name], lambda left: not left
+    )
+    assert "cannot be verified" not in caplog.text
