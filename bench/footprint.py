@@ -1,11 +1,16 @@
-"""What the core costs to import: memory and time, each in a fresh interpreter. Imports the standard library only."""
+"""What the core costs to import, and verifying plans in memory, each in a fresh interpreter. Standard library only."""
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from bench.figure import Figure
+
+SAMPLE = Path(__file__).resolve().parent.parent / "deploy" / "samples" / "deepseek-v31.yaml"
 
 _PROBE = """
 import pathlib, time
@@ -16,6 +21,19 @@ import {module}
 print((resident_kib() - before) / 1024, 1000 * (time.perf_counter() - begin))
 """
 
+_VERIFYING = """
+import pathlib, sys, yaml
+from pdscaler.api.convert import to_scaling_spec
+from pdscaler.api.parse import parse_pddeployment
+from pdscaler.controller.verification_process import VerificationProcess
+from pdscaler.core.workload import LengthStats, WorkloadStats
+resource = parse_pddeployment(yaml.safe_load(pathlib.Path(sys.argv[1]).read_text()))
+workload = WorkloadStats(12.52, LengthStats(6144.0), LengthStats(512.0))
+process = VerificationProcess()
+process(to_scaling_spec(resource).sizing, workload, None)
+print(int(pathlib.Path(f"/proc/{process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
 
 def figures(quick: bool = False) -> Iterator[Figure]:
     """Measure the import of the plan and all it needs, beside that of numpy alone."""
@@ -23,6 +41,17 @@ def figures(quick: bool = False) -> Iterator[Figure]:
     numpy_mib, numpy_ms = _import("numpy", quick)
     yield Figure("core_import_memory", memory_mib, "MiB", 20.0, numpy_mib)
     yield Figure("core_import_time", time_ms, "ms", 200.0, numpy_ms)
+    with tempfile.TemporaryDirectory() as cache:
+        environment = dict(os.environ) if quick else {**os.environ, "NUMBA_CACHE_DIR": cache}
+        if not quick:
+            yield Figure("verification_memory_compiling", _verifying_mib(environment), "MiB", 300.0)
+        yield Figure("verification_memory", _verifying_mib(environment), "MiB", 200.0)
+
+
+def _verifying_mib(environment: dict[str, str]) -> float:
+    """Return the most memory of the process that verifies plans, after its first plan."""
+    probe = [sys.executable, "-c", _VERIFYING, str(SAMPLE)]
+    return float(subprocess.run(probe, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
 def _import(module: str, quick: bool) -> tuple[float, float]:
