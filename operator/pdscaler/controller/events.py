@@ -1,6 +1,6 @@
 """Kubernetes Events: one on each transition that a user should hear of, none while a state lasts. No kopf, no I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pdscaler.api.status import CalibrationStatus, Condition
@@ -10,7 +10,7 @@ from pdscaler.controller.driftwords import drift_words
 from pdscaler.controller.evaluation import Evaluation, Rejection
 from pdscaler.core.pools import Pool
 
-_TROUBLE = {
+_TROUBLE: Mapping[str, Truth] = {
     ConditionType.STALLED: Truth.TRUE,
     ConditionType.METRICS_AVAILABLE: Truth.FALSE,
     ConditionType.ABLE_TO_SCALE: Truth.FALSE,
@@ -20,7 +20,7 @@ _TROUBLE = {
 }
 """Which status of a condition is trouble. Ready repeats Stalled, ScalingLimited changes with the load: no events."""
 
-_TROUBLE_REASONS = {ConditionType.SCALING_ACTIVE: frozenset({"TargetAtZero"})}
+_TROUBLE_REASONS: Mapping[str, frozenset[str]] = {ConditionType.SCALING_ACTIVE: frozenset({"TargetAtZero"})}
 """Conditions of which only some reasons are trouble."""
 
 
@@ -82,6 +82,8 @@ def drift_announcements(before: CalibrationStatus | None, after: CalibrationStat
 
 
 def _transition(before: Condition | None, after: Condition) -> Announcement | None:
+    if before is after:  # of nearly all, nearly always
+        return None
     was, now = before is not None and _is_trouble(before), _is_trouble(after)
     if now and (not was or (before is not None and before.reason != after.reason)):
         return Announcement(EventType.WARNING, after.reason, f"{after.type}={after.status}: {after.message}")
@@ -93,9 +95,6 @@ def _transition(before: Condition | None, after: Condition) -> Announcement | No
 
 
 def _is_trouble(condition: Condition) -> bool:
-    type_ = ConditionType(condition.type) if condition.type in set(ConditionType) else None
-    if type_ is None:
-        return False
-    if type_ in _TROUBLE_REASONS:
-        return condition.status == Truth.FALSE.value and condition.reason in _TROUBLE_REASONS[type_]
-    return type_ in _TROUBLE and condition.status == _TROUBLE[type_].value
+    if condition.type in _TROUBLE_REASONS:
+        return condition.status == Truth.FALSE.value and condition.reason in _TROUBLE_REASONS[condition.type]
+    return condition.type in _TROUBLE and condition.status == _TROUBLE[condition.type].value

@@ -5,6 +5,7 @@ It compares documents as they are written, so a status of an earlier process or 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pdscaler.errors import InvalidInputError
@@ -23,7 +24,8 @@ _LEARNT = ("derate", "overhead", "offProfile")
 _ENOUGH_POINTS = 3
 """Operating points are written with whatever is written next; the first ones that tell something at once."""
 
-_NOT_FIGURES = frozenset({"current", "ready", "desired"})
+_NOT_FIGURES = frozenset({"current", "ready", "desired", "observedAt", "reason"})
+"""Compared elsewhere, or text that would be read in vain as a duration each time."""
 
 _FIGURE = re.compile(r"\d[\d.,]*\s?(?:us|ms|s|m|h)?\b")
 """A figure with its unit in a message: other words are another condition, other figures are not."""
@@ -58,7 +60,7 @@ def decided(document: Document) -> dict[str, Any]:
     return {
         "observedGeneration": document.get("observedGeneration"),
         "conditions": {
-            entry["type"]: (entry["status"], entry["reason"], _FIGURE.sub("#", entry.get("message", "")))
+            entry["type"]: (entry["status"], entry["reason"], _words(entry.get("message", "")))
             for entry in document.get("conditions", ())
         },
         "state": (document.get("summary") or {}).get("state"),
@@ -79,6 +81,12 @@ def decided(document: Document) -> dict[str, Any]:
 def moved(before: Document, after: Document) -> bool:
     """Whether any figure appeared, vanished, or moved by more than :data:`FIGURES_CHANGE`."""
     return any(_moved(before.get(block), after.get(block)) for block in _FIGURE_BLOCKS)
+
+
+@lru_cache(maxsize=4096)
+def _words(message: str) -> str:
+    """Return a message without its figures; nearly all are those of the period before."""
+    return _FIGURE.sub("#", message)
 
 
 def _messages(document: Document) -> dict[str, Any]:

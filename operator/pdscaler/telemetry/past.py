@@ -7,7 +7,8 @@ What Prometheus does not know is a gap.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from pdscaler.telemetry.entries import Entries
 from pdscaler.telemetry.lane import Asks, Lane
 from pdscaler.telemetry.lanes import Lanes, QueryError, problem_of
 from pdscaler.telemetry.past_queries import PastQuery, past_queries
-from pdscaler.telemetry.past_table import Grid, PastSource, PastTable, build_past_table
+from pdscaler.telemetry.past_table import Column, Grid, PastSource, PastTable, build_past_table
 from pdscaler.telemetry.presets import Preset, Quantity, find_preset
 from pdscaler.telemetry.reader import Reader, ReadError
 from pdscaler.telemetry.subject import Subject
@@ -72,6 +73,19 @@ class _Group:
     window_s: float
     step_s: float
     lengths: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, and the preset that it is about."""
+
+    preset: Preset
+    query: PastQuery
+
+    @property
+    def place(self) -> tuple[str, Quantity]:
+        """Where its answer stands."""
+        return self.preset.name.upper(), self.query.quantity
 
 
 class PastReader:
@@ -154,39 +168,21 @@ class PastReader:
         rows = 3 if group.lengths else 1
         found = {want.subject.key: np.full((rows, points), np.nan, dtype=np.float32) for want in wants}
         sources = {want.subject.key: self._source(want.subject) for want in wants}
+        now, later = _queries(sources.values(), group, labels)
         for offset in range(0, points, POINTS_AT_ONCE) if end_s >= first_s else ():
             grid = Grid(start_s + offset * step_s, step_s, min(POINTS_AT_ONCE, points - offset))
-            tables = await self._tables(lane, group, (sources.values(), labels), grid, ends_s)
-            for place, want in enumerate(wants, 1):
-                key = want.subject.key
-                column = sources[key].column(tables, grid.count)
+            tables = defaultdict(lambda: PastTable(Entries()))
+            for asked in now:
+                tables[asked.place] = await _ask(lane, asked, labels, grid, ends_s)
+            columns = await _columns(sources, tables, grid.count)
+            if later and any(column.lacks_lengths for column in columns.values()):
+                for asked in later:
+                    tables[asked.place] = await _ask(lane, asked, labels, grid, ends_s)
+                columns = await _columns(sources, tables, grid.count)
+            for key, column in columns.items():
                 for row, values in zip(found[key], (column.rate_rps, column.isl_mean, column.osl_mean), strict=False):
                     row[offset : offset + grid.count] = values
-                if place % _SUBJECTS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
         return {want.subject.key: _history(want, found.pop(want.subject.key), end_s) for want in wants}
-
-    async def _tables(
-        self,
-        lane: Lane,
-        group: _Group,
-        asked: tuple[Iterable[PastSource], Sequence[str]],
-        grid: Grid,
-        ends_s: float,
-    ) -> dict[tuple[str, Quantity], PastTable]:
-        sources, labels = asked
-        named = (preset for source in sources for preset in (source.engine, source.front))
-        presets = {preset.name.upper(): preset for preset in named if preset is not None}
-        spoken_for = {Quantity.COMPLETIONS} if all(source.counts_arrivals for source in sources) else set()
-        tables = {}
-        for name, preset in sorted(presets.items()):
-            for query in past_queries(preset, group.window_s, labels, lengths=group.lengths):
-                if query.quantity in spoken_for:
-                    continue
-                tables[name, query.quantity] = await _ask(lane, query, (preset, labels), grid, ends_s)
-            for quantity in Quantity:
-                tables.setdefault((name, quantity), PastTable(Entries()))
-        return tables
 
     def _source(self, subject: Subject) -> PastSource:
         front = subject.front_door_preset
@@ -197,10 +193,39 @@ class PastReader:
         )
 
 
-async def _ask(
-    lane: Lane, query: PastQuery, named: tuple[Preset, Sequence[str]], grid: Grid, ends_s: float
-) -> PastTable:
-    preset, labels = named
+def _queries(
+    sources: Collection[PastSource], group: _Group, labels: Sequence[str]
+) -> tuple[list[_Asked], list[_Asked]]:
+    """Return what is asked at once, and what only where a front door is silent."""
+    named = (preset for source in sources for preset in (source.engine, source.front))
+    presets = {preset.name.upper(): preset for preset in named if preset is not None}
+    doors = {source.front.name.upper() for source in sources if source.front is not None}
+    spoken_for = frozenset.intersection(*(source.spoken_for for source in sources))
+    counted = all(source.counts_arrivals for source in sources)
+    now: list[_Asked] = []
+    later: list[_Asked] = []
+    for name, preset in sorted(presets.items()):
+        for query in past_queries(preset, group.window_s, labels, lengths=group.lengths):
+            if counted and query.quantity is Quantity.COMPLETIONS:
+                continue
+            waits = name not in doors and query.quantity in spoken_for
+            (later if waits else now).append(_Asked(preset, query))
+    return now, later
+
+
+async def _columns(
+    sources: Mapping[tuple[str, str], PastSource], tables: Mapping[tuple[str, Quantity], PastTable], count: int
+) -> dict[tuple[str, str], Column]:
+    columns = {}
+    for place, (key, source) in enumerate(sources.items(), 1):
+        columns[key] = source.column(tables, count)
+        if place % _SUBJECTS_AT_ONCE == 0:
+            await asyncio.sleep(0)  # the operator's other tasks live in the same loop
+    return columns
+
+
+async def _ask(lane: Lane, asked: _Asked, labels: Sequence[str], grid: Grid, ends_s: float) -> PastTable:
+    query, preset = asked.query, asked.preset
     end_s = grid.start_s + (grid.count - 1) * grid.step_s
 
     def question(reader: Asks, limit_s: float) -> PastTable:

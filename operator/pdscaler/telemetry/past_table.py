@@ -131,6 +131,11 @@ class Column:
     isl_mean: Array
     osl_mean: Array
 
+    @property
+    def lacks_lengths(self) -> bool:
+        """Whether requests came at some point whose lengths are not known."""
+        return bool(((self.rate_rps > 0) & (np.isnan(self.isl_mean) | np.isnan(self.osl_mean))).any())
+
 
 @dataclass(frozen=True, slots=True)
 class PastSource:
@@ -139,6 +144,16 @@ class PastSource:
     subject: Subject
     engine: Preset
     front: Preset | None
+
+    @property
+    def spoken_for(self) -> frozenset[Quantity]:
+        """The lengths that its front door names, so that its engines are asked only where that one is silent."""
+        front = self.front
+        return frozenset(
+            quantity
+            for quantity in (Quantity.ISL, Quantity.OSL)
+            if front is not None and front.at(quantity, Source.FRONT_DOOR) is not None
+        )
 
     @property
     def counts_arrivals(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import threading
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import pytest
 from pdscaler.core.pools import PerPool
 from pdscaler.core.workload import NoDataReason
 from pdscaler.forecast import History
+from pdscaler.forecast.history import Row
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.past import POINTS_AT_ONCE, PastReader, Want
 from pdscaler.telemetry.past_queries import owner_of, past_queries
@@ -40,6 +42,9 @@ class Server:
         self.closed = 0
         self._lock = threading.Lock()
 
+    def labels_of(self, name: str) -> dict[str, str]:
+        return self.labels
+
     def make(self, endpoint: Endpoint) -> "ServerReader":
         self.made += 1
         return ServerReader(self)
@@ -60,19 +65,10 @@ class ServerReader:
         with server._lock:
             server.asked.append((text, start_s, end_s, step_s))
         found = []
-        for metric, part in (
-            ("vllm:request_success_total", "rate"),
-            ("vllm:request_success", "rate"),
-            ("vllm:request_prompt_tokens", "sum"),
-            ("vllm:request_prompt_tokens", "count"),
-            ("vllm:request_generation_tokens", "sum"),
-            ("vllm:request_generation_tokens", "count"),
-        ):
-            name = f"{metric}/{part}"
-            if f'"{name}"' in text:
-                at_s = np.arange(start_s, end_s + 1e-6, step_s).tolist()
-                values = tuple((at, value) for at in at_s if (value := server.answer(name, at)) is not None)
-                found.append(Series({**server.labels, "pdscaler_series": name}, values))
+        for name in re.findall(r'"pdscaler_series", "([^"]*)"', text):
+            at_s = np.arange(start_s, end_s + 1e-6, step_s).tolist()
+            values = tuple((at, value) for at in at_s if (value := server.answer(name, at)) is not None)
+            found.append(Series({**server.labels_of(name), "pdscaler_series": name}, values))
         return found
 
     def close(self) -> None:
@@ -255,3 +251,52 @@ def test_pools_told_by_a_label() -> None:
         series({**role, "role": "prefill", "job": "others"}, name, 1.0, math.nan, 1.0),
     ]
     assert column(answer, subject("http://a", "ns", pool_label="role")) == [4.0, 3.0, 4.0]
+
+
+class Served(Server):
+    """Answers for a front door and the engines behind it, each with its own labels."""
+
+    def labels_of(self, name: str) -> dict[str, str]:
+        if not name.startswith("vllm"):
+            return pool("router")
+        return pool("llm-decode" if "generation" in name else "llm-prefill")
+
+    @property
+    def engines_asked(self) -> set[str]:
+        return {name for text, *_ in self.asked for name in re.findall(r'"(vllm:[^"/]*)/', text)}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "asked", "means"),
+    [
+        pytest.param(lambda at_s: True, False, {200.0}, id="a front door that says all"),
+        pytest.param(lambda at_s: at_s < NOW_S - 600, True, {200.0, 300.0}, id="one that fell silent"),
+        pytest.param(lambda at_s: False, True, {300.0}, id="one that never said"),
+    ],
+)
+async def test_engines_are_asked_for_lengths_only_where_the_front_door_says_none(
+    lengths: Callable[[float], bool], asked: bool, means: set[float]
+) -> None:
+    def answer(name: str, at_s: float) -> float | None:
+        part = name.rpartition("/")[2]
+        if name.startswith("vllm"):
+            return {"rate": 9.0, "sum": 600.0, "count": 2.0}[part]
+        if part == "rate":
+            return 5.0
+        return {"sum": 400.0, "count": 2.0}[part] if lengths(at_s) else None
+
+    server = Served(answer, {})
+    (found,) = await read(server, want(subject("http://a", "ns", front_door_preset="LLMD")))
+    assert isinstance(found, History)
+    assert set(found.rate_rps.tolist()) == {5.0}, "completions never stand in for arrivals that are counted"
+    assert set(found.values[Row.ISL_MEAN].tolist()) == set(found.values[Row.OSL_MEAN].tolist()) == means
+    names = {"vllm:request_prompt_tokens", "vllm:request_generation_tokens"} if asked else set()
+    assert server.engines_asked == names
+
+
+async def test_nobody_is_asked_for_the_lengths_of_nothing() -> None:
+    server = Served(lambda name, at_s: 0.0, {})
+    (found,) = await read(server, want(subject("http://a", "ns", front_door_preset="LLMD")))
+    assert isinstance(found, History)
+    assert set(found.rate_rps.tolist()) == {0.0}
+    assert server.engines_asked == set()
