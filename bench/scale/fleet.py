@@ -41,11 +41,14 @@ class Member:
         What is wrong with it; None: it is healthy.
     sizing
         The sizing model that it asks for.
+    window_s
+        The window of its rates, seconds.
     """
 
     number: int
     fault: Fault | None = None
     sizing: str = PUBLISHED
+    window_s: float = 60.0
 
     @property
     def namespace(self) -> str:
@@ -68,12 +71,12 @@ class Member:
         return 5.5 + self.number % 50
 
 
-def fleet(count: int, broken: int, sizing: str = PUBLISHED) -> list[Member]:
+def fleet(count: int, broken: int, sizing: str = PUBLISHED, window_s: float = 60.0) -> list[Member]:
     """Return a fleet whose broken members are spread evenly, in all ways in turn."""
     faults = list(Fault)
     places = {round((place + 0.5) * count / broken): place for place in range(broken)} if broken else {}
     return [
-        Member(number, faults[places[number] % len(faults)] if number in places else None, sizing)
+        Member(number, faults[places[number] % len(faults)] if number in places else None, sizing, window_s)
         for number in range(count)
     ]
 
@@ -134,7 +137,7 @@ def pddeployment(member: Member) -> dict[str, Any]:
             },
         },
         "sizing": {"model": member.sizing},
-        "metrics": {"frontDoor": {"preset": "LLMD"}, "window": "1m"},
+        "metrics": {"frontDoor": {"preset": "LLMD"}, "window": f"{member.window_s:g}s"},
     }
     _break(spec, member.fault)
     return {

@@ -277,8 +277,8 @@ class EvaluationLoop:
             # An evaluation may need no answer from anywhere: a thousand of them must not hold up the health endpoint.
             await asyncio.sleep(0)
             if isinstance(job.prepared, Prepared) and self._clock() >= ends_s:
-                # The others' writes took a whole period: this one is read anew, not decided by what was.
-                self._again.add(job.key)
+                # The others' writes took a whole period: this one's turn comes with the next round and its reading,
+                # not by what was. Reading at once would add to what is too much already.
                 return
             self._served_s[job.key] = self._clock()
             try:

@@ -108,9 +108,10 @@ async def test_what_waits_for_a_whole_period_is_read_anew() -> None:
         return await work(job, reading)
 
     world.loop._worker.work = slow  # type: ignore[method-assign]
-    for _ in range(12):
+    for round_ in range(1, 5):
         await world.loop.tick()
         await world.loop.settled()
+        assert len(world.source.asked) == round_, "no reading beside that of the round"
     assert sorted(ages_s) == names
     assert max(age_s for each in ages_s.values() for age_s in each) < PERIOD_S
 
