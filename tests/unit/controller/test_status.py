@@ -146,6 +146,12 @@ def test_what_is_next_to_nothing_does_not_move() -> None:
     assert worth_writing(before, slower, since_s=1e9)
 
 
+def test_an_estimate_of_noise_is_written_with_what_is_written_next() -> None:
+    before = {"forecast": {"rate": 12.0, "dispersion": 0.3}}
+    assert not worth_writing(before, {"forecast": {"rate": 12.0, "dispersion": 0.6}}, since_s=1e9)
+    assert worth_writing(before, {"forecast": {"rate": 14.0, "dispersion": 0.6}}, since_s=1e9)
+
+
 def test_the_first_status_is_always_worth_it() -> None:
     assert worth_writing({}, document(), 0.0)
 
