@@ -25,8 +25,8 @@ _ENOUGH_POINTS = 3
 """Operating points are written with whatever is written next; the first ones that tell something at once."""
 
 _NOT_FIGURES = frozenset({"current", "ready", "desired", "observedAt", "reason", "dispersion"})
-"""Compared elsewhere; text that would be read in vain as a duration each time; and the noise of the arrivals, an estimate
-that never rests and is written with whatever is written next."""
+"""Compared elsewhere; text that would be read in vain as a duration each time; and the noise of the arrivals, an
+estimate that never rests and is written with whatever is written next."""
 
 _FIGURE = re.compile(r"\d[\d.,]*\s?(?:us|ms|s|m|h)?\b")
 """A figure with its unit in a message: other words are another condition, other figures are not."""
