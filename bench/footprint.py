@@ -6,11 +6,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
+from bench.commands import SAMPLES
 from bench.figure import Figure
-
-SAMPLE = Path(__file__).resolve().parent.parent / "deploy" / "samples" / "deepseek-v31.yaml"
 
 _PROBE = """
 import pathlib, time
@@ -50,7 +48,7 @@ def figures(quick: bool = False) -> Iterator[Figure]:
 
 def _verifying_mib(environment: dict[str, str]) -> float:
     """Return the most memory of the process that verifies plans, after its first plan."""
-    probe = [sys.executable, "-c", _VERIFYING, str(SAMPLE)]
+    probe = [sys.executable, "-c", _VERIFYING, str(SAMPLES / "deepseek-v31.yaml")]
     return float(subprocess.run(probe, check=True, capture_output=True, text=True, env=environment).stdout)
 
 

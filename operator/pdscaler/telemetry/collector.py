@@ -146,11 +146,13 @@ class Collector:
 
         async def complete(lane: Lane, group: Group, snapshot: Snapshot) -> None:
             needs, preset = groups[group], snapshot.preset
-            tables = await _tables(lane, snapshot.put_off, preset, needs, at_s=snapshot.at_s, ends_s=ends_s)
+            tables = await _tables(
+                lane, list(snapshot.put_off.values()), preset, needs, at_s=snapshot.at_s, ends_s=ends_s
+            )
             found[group] = (
                 tables
                 if isinstance(tables, NoData)
-                else replace(snapshot, tables={**snapshot.tables, **tables}, put_off=())
+                else replace(snapshot, tables={**snapshot.tables, **tables}, put_off={})
             )
 
         with self._lanes.using({group.endpoint for group in partial}) as lanes:
@@ -187,8 +189,8 @@ class Collector:
     ) -> Snapshot | NoData:
         preset = self._presets[group.preset]
         queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
-        put_off = tuple(query for query in queries if can_wait(query, needs.spoken_for))
-        now = [query for query in queries if query not in put_off]
+        put_off = {(query.quantity, query.kind): query for query in queries if can_wait(query, needs.spoken_for)}
+        now = [query for query in queries if (query.quantity, query.kind) not in put_off]
         tables = await _tables(lane, now, preset, needs, at_s=at_s, ends_s=ends_s)
         return tables if isinstance(tables, NoData) else Snapshot(preset, at_s, group.window_s, tables, put_off)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from pdscaler.telemetry.endpoints import Endpoint
 from pdscaler.telemetry.presets import Preset, Quantity
-from pdscaler.telemetry.presets.model import Source
 from pdscaler.telemetry.subject import Subject
 
 
@@ -65,8 +64,7 @@ def groups_of(subject: Subject) -> list[Group]:
 def _spoken_for(subject: Subject, presets: Mapping[str, Preset]) -> frozenset[Quantity]:
     if subject.front_door_preset is None:
         return frozenset()
-    door = presets[subject.front_door_preset.upper()]
-    return frozenset(quantity for quantity in Quantity if door.at(quantity, Source.FRONT_DOOR) is not None)
+    return presets[subject.front_door_preset.upper()].said_at_front_door
 
 
 def _add(needs: Needs, subject: Subject, spoken_for: frozenset[Quantity]) -> None:

@@ -148,20 +148,13 @@ class PastSource:
     @property
     def spoken_for(self) -> frozenset[Quantity]:
         """The lengths that its front door names, so that its engines are asked only where that one is silent."""
-        front = self.front
-        return frozenset(
-            quantity
-            for quantity in (Quantity.ISL, Quantity.OSL)
-            if front is not None and front.at(quantity, Source.FRONT_DOOR) is not None
-        )
+        return frozenset() if self.front is None else self.front.said_at_front_door & {Quantity.ISL, Quantity.OSL}
 
     @property
     def counts_arrivals(self) -> bool:
         """Whether its arrivals are counted as they come, so that completions do not stand in for them."""
-        return any(
-            preset is not None and preset.at(Quantity.ARRIVALS, Source.FRONT_DOOR) is not None
-            for preset in (self.front, self.engine)
-        )
+        presets = (self.front, self.engine)
+        return any(preset is not None and Quantity.ARRIVALS in preset.said_at_front_door for preset in presets)
 
     def column(self, tables: PastTables, count: int) -> Column:
         """Put the past together: from the front door, or where there is none from the PDDeployment's own pools.

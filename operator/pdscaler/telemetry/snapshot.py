@@ -6,7 +6,7 @@ alternative name counts where several answer, and that a pod which two jobs scra
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pdscaler.core.histogram import Bucket, differences
@@ -67,14 +67,14 @@ class Snapshot:
     tables
         Answers by quantity and kind.
     put_off
-        Queries that have not been asked, as long as nobody needs their answers.
+        Queries that have not been asked, as long as nobody needs their answers; by quantity and kind, too.
     """
 
     preset: Preset
     at_s: float
     window_s: float
     tables: Mapping[tuple[Quantity, Kind], Table]
-    put_off: tuple[Query, ...] = ()
+    put_off: Mapping[tuple[Quantity, Kind], Query] = field(default_factory=dict)
 
     def table(self, quantity: Quantity, kind: Kind) -> Table:
         """Return the answer to one query; empty where there is no such query.
@@ -84,7 +84,7 @@ class Snapshot:
         PutOffError
             If the query has been put off: it is to be asked now.
         """
-        if any((query.quantity, query.kind) == (quantity, kind) for query in self.put_off):
+        if (quantity, kind) in self.put_off:
             raise PutOffError
         return self.tables.get((quantity, kind), EMPTY)
 

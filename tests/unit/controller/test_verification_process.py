@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from localplane.processes import alive
 from localplane.waiting import wait_for
 from pdscaler.controller.verification_process import Settled, VerificationError, VerificationProcess
 from pdscaler.core.pools import PerPool
@@ -26,14 +27,6 @@ def process() -> Iterator[VerificationProcess]:
     verifying = VerificationProcess()
     yield verifying
     verifying.rest()
-
-
-def exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_it_answers_as_the_core_does(process: VerificationProcess) -> None:
@@ -71,7 +64,7 @@ def test_it_ends_when_it_rests(process: VerificationProcess) -> None:
     assert pid is not None
     process.rest()
     assert process.pid is None
-    assert not exists(pid)
+    assert not alive(pid)
     process.rest()
 
 
@@ -92,7 +85,7 @@ def test_it_ends_with_an_operator_that_is_killed() -> None:
         try:
             assert operator.stdout is not None
             pid = int(operator.stdout.readline())
-            assert exists(pid)
+            assert alive(pid)
         finally:
             operator.kill()
-    wait_for("the end of the process that verifies", lambda: not exists(pid))
+    wait_for("the end of the process that verifies", lambda: not alive(pid))

@@ -179,6 +179,11 @@ class Preset(_Part):
             raise wrong("Cluster is for front doors: a pool's series belong to its own namespace", "scope")
         return self
 
+    @property
+    def said_at_front_door(self) -> frozenset[Quantity]:
+        """The quantities that are read at a front door."""
+        return frozenset(quantity for quantity in self.quantities if self.at(quantity, Source.FRONT_DOOR) is not None)
+
     def at(self, quantity: Quantity, *sources: Source) -> Names | None:
         """Return the names of a quantity where it is read from one of ``sources``; else None."""
         names = self.quantities.get(quantity)
