@@ -31,7 +31,8 @@ SETTLE_S = 480.0
 """What waits for five minutes of history, or gives replicas back after five, has changed its word by then."""
 _PODS_PER_NODE = 240
 _EVALUATIONS = "pdscaler_evaluations_total"
-_HELD = 'outcome="Held"'
+_PLANNED = 'outcome="Planned"'
+_LAST_PLAN = "pdscaler_last_plan_timestamp_seconds"
 _QUERIES = "prometheus_http_requests_total"
 _QUERY_PATHS = ('handler="/api/v1/query"', 'handler="/api/v1/query_range"')
 
@@ -49,7 +50,8 @@ class Result:
     usage, peak_mib
         Of the operator at steady load; its most memory ever.
     evaluated
-        Evaluations that did not hold for want of data, over one for each PDDeployment that has data and period.
+        Evaluations that went by live metrics, over one for each healthy PDDeployment, and each broken one that can be
+        planned all the same, and period.
     requests, requests_per_s
         Of the operator to the API server.
     queries_per_period
@@ -142,15 +144,14 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     time.sleep(max(SETTLE_S, 8 * options.period))
     operator.check()
     watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
-    before = counters(url, _EVALUATIONS)[_EVALUATIONS]
+    before = counters(url, _EVALUATIONS)[_EVALUATIONS].get(_PLANNED, 0.0)
     asked = _queries(server)
     progress.line(f"measuring {options.periods} periods of {options.period:g} s")
     time.sleep(options.periods * options.period)
     usage = watch.usage()
-    after = counters(url, _EVALUATIONS)[_EVALUATIONS]
+    after = counters(url, _EVALUATIONS, _LAST_PLAN)
     requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
-    evaluations = sum(after[outcome] - before.get(outcome, 0.0) for outcome in after if _HELD not in outcome)
-    seeing = len(stack.members) - len(stack.refused) - sum(member.blind for member in stack.members)
+    expected = set(after[_LAST_PLAN]) | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
     periods = usage.seconds / options.period
     queries = (_queries(server) - asked) / periods
     peak = peak_mib(operator.pid)
@@ -163,7 +164,7 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
         settled_s=settled_s,
         usage=usage,
         peak_mib=peak,
-        evaluated=evaluations / (seeing * periods),
+        evaluated=(after[_EVALUATIONS].get(_PLANNED, 0.0) - before) / (len(expected) * periods),
         requests=requests,
         requests_per_s=requests.total() / usage.seconds,
         queries_per_period=queries,

@@ -61,11 +61,6 @@ class Member:
         return f"model-{self.number}"
 
     @property
-    def blind(self) -> bool:
-        """Whether nothing carries its model, so that all it can do is hold."""
-        return self.fault in {Fault.NO_METRICS, Fault.SAME_TARGET}
-
-    @property
     def rate_rps(self) -> float:
         """What arrives: constant, so that there is nothing to do once all are settled."""
         return 5.5 + self.number % 50

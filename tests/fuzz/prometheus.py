@@ -192,7 +192,7 @@ def _telemetry(case: tuple[int, dict[tuple[str, int], list[Sample]]]) -> str:
     for name, queries in _QUERIES.items():
         preset = _PRESETS[name]
         tables = {
-            (query.quantity, query.kind): build_table(answers[name, place], query.names, preset, query.kind)
+            query.key: build_table(answers[name, place], query.names, preset, query.kind)
             for place, query in enumerate(queries)
         }
         snapshots[name] = Snapshot(preset, _AT_S, 180.0, tables)

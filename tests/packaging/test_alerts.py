@@ -65,6 +65,11 @@ def test_every_expression_uses_metrics_and_labels_that_exist() -> None:
     }
 
 
+def test_every_alert_has_a_name_of_its_own() -> None:
+    names = [rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    assert len(names) == len(set(names))
+
+
 def test_every_panel_has_a_place_of_its_own_and_a_query() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     cells: set[tuple[int, int]] = set()
@@ -105,6 +110,7 @@ WELL = [
         for kind in ("current", "recommended", "desired")
     ),
     series("pdscaler_slo_attainable", "1x120", **ONE),
+    series("pdscaler_last_plan_timestamp_seconds", "0+60x120", **ONE),
     series("pdscaler_telemetry_failures_total", "0x120", reason="NoData"),
     series("pdscaler_scale_writes_total", "0+1x120", pool="prefill", result="written"),
 ]
@@ -130,6 +136,10 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "no metrics": (
         [RUNNING, series("pdscaler_telemetry_failures_total", "0+4x120", reason="NoData")],
         {"PDScalerTelemetryFailing"},
+    ),
+    "one that is not planned any more": (
+        [RUNNING, series("pdscaler_last_plan_timestamp_seconds", "0+60x30 1800x90", **ONE)],
+        {"PDScalerPlanOld"},
     ),
     "writes refused": (
         [RUNNING, series("pdscaler_scale_writes_total", "0+1x120", pool="decode", result="failed")],

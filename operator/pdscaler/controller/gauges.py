@@ -14,12 +14,15 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pdscaler.controller.evaluation import Evaluation, ResourceKey
+from pdscaler.core.decision import Outcome
 from pdscaler.core.pools import Pool
 from pdscaler.core.slo import LatencyStatistics, Statistic
 
 _POOLS = tuple((pool.value,) for pool in Pool)
 _STATISTICS = tuple((statistic.value,) for statistic in Statistic)
 _ALONE: tuple[tuple[str, ...], ...] = ((),)
+
+_NEVER = (math.nan,)
 
 Figures = Mapping[str, Sequence[float | None]]
 
@@ -74,6 +77,7 @@ FAMILIES = (
     ),
     Family("pdscaler_calibration_overhead_seconds", "Overhead of a first token, as sizing goes by it."),
     Family("pdscaler_target_conflict", "1 where nothing is written because somebody else scales a target, else 0."),
+    Family("pdscaler_last_plan_timestamp_seconds", "Time of the newest evaluation that went by live metrics."),
 )
 
 
@@ -85,7 +89,7 @@ class ResourceGauges(Collector):
 
     def show(self, evaluation: Evaluation) -> None:
         """Show the figures of an evaluation from now on."""
-        figures = _figures(evaluation)
+        figures = _figures(evaluation, self._rows.get(evaluation.key, _NEVER)[-1])
         row = array("d")
         for family in FAMILIES:
             for _, value in zip(family.values, figures[family.name], strict=True):
@@ -109,8 +113,8 @@ class ResourceGauges(Collector):
             yield found
 
 
-def _figures(evaluation: Evaluation) -> Figures:
-    """Return the figures of each gauge, in the order of its labels' values."""
+def _figures(evaluation: Evaluation, planned_at_s: float) -> Figures:
+    """Return the figures of each gauge, in the order of its labels' values; a plan's time stays until the next one."""
     decision, expected = evaluation.decision, evaluation.expectation.forecast
     predicted, nothing = decision.predicted, LatencyStatistics()
     ttft_s, tpot_s = (nothing, nothing) if predicted is None else (predicted.ttft_s, predicted.tpot_s)
@@ -134,4 +138,7 @@ def _figures(evaluation: Evaluation) -> Figures:
         ],
         "pdscaler_calibration_overhead_seconds": [None if learnt is None else overhead_s],
         "pdscaler_target_conflict": [float(evaluation.conflict is not None)],
+        "pdscaler_last_plan_timestamp_seconds": [
+            evaluation.at_s if evaluation.outcome is Outcome.PLANNED else planned_at_s
+        ],
     }

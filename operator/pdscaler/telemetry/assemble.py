@@ -185,10 +185,10 @@ class _Reading:
                 return None
             problem = f"the {pool.value} target {self.subject.targets[pool]} has no pods: no metrics to read"
             raise unknown(NoDataReason.NO_DATA, problem)
-        timed = [place for place in named if place.entries(Kind.SAMPLES)]
-        ages_s = [age for place in timed if (age := _age_s(place)) is not None]
-        if ages_s:
-            youngest = min(timed, key=lambda place: _age_s(place) or 0.0)
+        timed = [place for place in named if place.entries(place.ages)]
+        aged = [(age, place) for place in timed if (age := place.age_s()) is not None]
+        if aged:
+            _, youngest = min(aged, key=lambda found: found[0])
             return check_fresh(youngest, self.subject.max_staleness_s)
         if timed:
             # They lived so shortly that no step of the search for the newest sample met them.
@@ -197,7 +197,7 @@ class _Reading:
         if any(place.entries(Kind.NOW) for place in named):
             return None
         first = next((p for p in named if p.quantity in {Quantity.ISL, Quantity.OSL, Quantity.COMPLETIONS}), named[0])
-        kind = Kind.NOW if first.names.type.value == "gauge" else Kind.SAMPLES
+        kind = Kind.NOW if first.names.type.value == "gauge" else first.ages
         raise unknown(NoDataReason.NO_DATA, f"the {pool.value} pool's metrics are missing: {first.missing(kind)}")
 
     def _latency(self, quantity: Quantity, idle: bool) -> _Histogram | None:
@@ -244,11 +244,6 @@ class _Reading:
             ]
             answered[quantity.value] = next((names for names in found if names), "")
         return tuple((quantity, names) for quantity, names in answered.items() if names)
-
-
-def _age_s(place: Place) -> float | None:
-    newest = [entry.parts["last"] for entry in place.entries(Kind.SAMPLES) if "last" in entry.parts]
-    return max(0.0, place.snapshot.at_s - max(newest)) if newest else None
 
 
 def _length_stats(histogram: _Histogram) -> LengthStats:

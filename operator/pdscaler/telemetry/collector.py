@@ -188,9 +188,10 @@ class Collector:
         self, lane: Lane, group: Group, needs: Needs, at_s: float, ends_s: float
     ) -> Snapshot | NoData:
         preset = self._presets[group.preset]
-        queries = build_queries(preset, group.window_s, at_s, needs.labels, frozenset(needs.percentiles))
-        put_off = {(query.quantity, query.kind): query for query in queries if can_wait(query, needs.spoken_for)}
-        now = [query for query in queries if (query.quantity, query.kind) not in put_off]
+        percentiles, spoken_for = frozenset(needs.percentiles), needs.spoken_for
+        queries = build_queries(preset, group.window_s, at_s, needs.labels, percentiles, spoken_for=spoken_for)
+        put_off = {query.key: query for query in queries if can_wait(*query.key, spoken_for)}
+        now = [query for query in queries if query.key not in put_off]
         tables = await _tables(lane, now, preset, needs, at_s=at_s, ends_s=ends_s)
         return tables if isinstance(tables, NoData) else Snapshot(preset, at_s, group.window_s, tables, put_off)
 
@@ -232,7 +233,7 @@ async def _tables(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return {(query.quantity, query.kind): table for query, table in zip(queries, tables, strict=True)}
+    return {query.key: table for query, table in zip(queries, tables, strict=True)}
 
 
 async def _ask(lane: Lane, query: Query, preset: Preset, needs: Needs, *, at_s: float, ends_s: float) -> Table:

@@ -57,6 +57,16 @@ class Place:
         model = self.subject.model if self.snapshot.preset.labels.model else None
         return list(self._of_owner(self.snapshot.table(self.quantity, kind), model))
 
+    @property
+    def ages(self) -> Kind:
+        """Which query tells of its entries' newest samples: where only that is of interest, the rest was not asked."""
+        return Kind.LAST if (self.quantity, Kind.LAST) in self.snapshot.tables else Kind.SAMPLES
+
+    def age_s(self) -> float | None:
+        """Return the age of the newest sample, seconds; None where none was found."""
+        newest = [entry.parts["last"] for entry in self.entries(self.ages) if "last" in entry.parts]
+        return max(0.0, self.snapshot.at_s - max(newest)) if newest else None
+
     def total(self, kind: Kind, part: str) -> float | None:
         """Sum one part over the entries; None where there is no entry with it."""
         values = [entry.parts[part] for entry in self.entries(kind) if part in entry.parts]

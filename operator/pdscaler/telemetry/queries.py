@@ -39,6 +39,7 @@ class Kind(StrEnum):
     NOW = "now"
     GROWTH = "growth"
     SAMPLES = "samples"
+    LAST = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,24 @@ class Query:
     text: str
 
     @property
+    def key(self) -> tuple[Quantity, Kind]:
+        """What is asked."""
+        return self.quantity, self.kind
+
+    @property
     def shown(self) -> str:
         """The query for people: ``osl (vllm:request_generation_tokens)``."""
         return f"{self.quantity.value} ({self.names.shown})"
 
 
 def build_queries(
-    preset: Preset, window_s: float, at_s: float, labels: Iterable[str], percentiles: frozenset[Quantity]
+    preset: Preset,
+    window_s: float,
+    at_s: float,
+    labels: Iterable[str],
+    percentiles: frozenset[Quantity],
+    *,
+    spoken_for: frozenset[Quantity] = frozenset(),
 ) -> tuple[Query, ...]:
     """Write the queries of one snapshot.
 
@@ -83,11 +95,13 @@ def build_queries(
         Further labels to keep apart (``poolLabel``, ``matchLabels``); their names must have been checked.
     percentiles
         The latencies whose buckets are needed; those of the lengths always are.
+    spoken_for
+        What the front doors of all who ask name themselves; empty for a front door's own preset.
 
     Returns
     -------
     tuple[Query, ...]
-        Their number depends on the preset and ``percentiles`` only.
+        Their number depends on the preset, ``percentiles`` and ``spoken_for`` only.
     """
     own = preset.labels
     by = tuple(dict.fromkeys((own.namespace, own.pod, *own.model, JOB_LABEL, *sorted(labels))))
@@ -95,27 +109,29 @@ def build_queries(
     return tuple(
         Query(quantity, kind, names, _text(names, kind, quantity, frame))
         for quantity, names in preset.quantities.items()
-        for kind in _kinds(quantity, names, percentiles)
+        for kind in _kinds(quantity, names, percentiles, spoken_for)
     )
 
 
-def can_wait(query: Query, spoken_for: Container[Quantity]) -> bool:
+def can_wait(quantity: Quantity, kind: Kind, spoken_for: Container[Quantity]) -> bool:
     """Whether a query to the engines is needed only where a front door, which is asked first, gives no answer.
 
     Parameters
     ----------
-    query
-        A query to the engines.
+    quantity, kind
+        What the engines would be asked.
     spoken_for
         What the front doors of all who ask name themselves.
     """
-    if query.kind in {Kind.NOW, Kind.SAMPLES}:
+    if kind in {Kind.NOW, Kind.LAST}:
         return False  # of the engines themselves: whether they are there, and what waits in them
-    counted = query.quantity is Quantity.COMPLETIONS or query.kind is Kind.GROWTH
-    return (Quantity.ARRIVALS if counted else query.quantity) in spoken_for
+    counted = quantity is Quantity.COMPLETIONS or kind is Kind.GROWTH
+    return (Quantity.ARRIVALS if counted else quantity) in spoken_for
 
 
-def _kinds(quantity: Quantity, names: Names, percentiles: frozenset[Quantity]) -> Iterator[Kind]:
+def _kinds(
+    quantity: Quantity, names: Names, percentiles: frozenset[Quantity], spoken_for: frozenset[Quantity]
+) -> Iterator[Kind]:
     length = quantity in {Quantity.ISL, Quantity.OSL}
     if names.type is MetricType.GAUGE:
         yield Kind.NOW
@@ -129,6 +145,8 @@ def _kinds(quantity: Quantity, names: Names, percentiles: frozenset[Quantity]) -
         yield Kind.RATE
     if length or quantity in {Quantity.ARRIVALS, Quantity.COMPLETIONS}:
         yield Kind.SAMPLES
+        if can_wait(quantity, Kind.SAMPLES, spoken_for):
+            yield Kind.LAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +182,37 @@ def _text(names: Names, kind: Kind, quantity: Quantity, frame: _Frame) -> str:
             parts.append(_named(f"sum by ({grouped}) (delta({metric}{where}[{window}]))", metric, kind.value))
         else:
             series = metric + ("_count" if names.type is MetricType.HISTOGRAM else "") + where
-            parts += [_named(text, metric, part) for part, text in _samples(series, frame)]
+            asked = _samples if kind is Kind.SAMPLES else _last
+            parts += [_named(text, metric, part) for part, text in asked(series, frame)]
     return " or ".join(parts)
 
 
 def _samples(series: str, frame: _Frame) -> Iterator[tuple[str, str]]:
     """Ask when the newest and the oldest sample of the window were scraped, and how many there are.
 
-    ``timestamp`` sees live series exactly; a series that has ended (its target vanished) is found by the subquery, to
-    within a step. The oldest sample must lie in the window: the lookback would find older ones that ``rate`` ignores.
+    The oldest sample must lie in the window: the lookback would find older ones that ``rate`` ignores.
     """
+    yield from _last(series, frame)
     grouped, window_s = frame.by, frame.window_s
-    back_s = max(LOOKBACK_S, window_s)
-    back = f"[{_duration(back_s)}:{_duration(max(1.0, back_s / _STEPS_BACK))}]"
     within = f"[{_duration(window_s)}:{_duration(window_step_s(window_s))}]"
     start = f"{frame.at_s - window_s:.3f}"
-    # The finer search meets also what lived for less than one step of the longer one, whatever the window.
-    fine_s = max(FINE_S, window_s)
-    fine = f"[{_duration(fine_s)}:{_duration(window_step_s(fine_s))}]"
-    ended = f"max_over_time(timestamp({series}){fine}) or max_over_time(timestamp({series}){back})"
-    yield "last", f"max by ({grouped}) (timestamp({series}) or {ended})"
     yield "first", f"min by ({grouped}) (min_over_time((timestamp({series}) >= {start}){within}))"
     yield "count", f"max by ({grouped}) (count_over_time({series}[{_duration(window_s)}]))"
+
+
+def _last(series: str, frame: _Frame) -> Iterator[tuple[str, str]]:
+    """Ask when the newest sample was scraped.
+
+    ``timestamp`` sees live series exactly; a series that has ended (its target vanished) is found by the subquery, to
+    within a step.
+    """
+    back_s = max(LOOKBACK_S, frame.window_s)
+    back = f"[{_duration(back_s)}:{_duration(max(1.0, back_s / _STEPS_BACK))}]"
+    # The finer search meets also what lived for less than one step of the longer one, whatever the window.
+    fine_s = max(FINE_S, frame.window_s)
+    fine = f"[{_duration(fine_s)}:{_duration(window_step_s(fine_s))}]"
+    ended = f"max_over_time(timestamp({series}){fine}) or max_over_time(timestamp({series}){back})"
+    yield "last", f"max by ({frame.by}) (timestamp({series}) or {ended})"
 
 
 def window_step_s(window_s: float) -> float:

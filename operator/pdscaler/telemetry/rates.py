@@ -49,11 +49,8 @@ def check_fresh(place: Place, max_staleness_s: float) -> float | None:
     UnknownError
         StaleData, beyond ``max_staleness_s``.
     """
-    newest = [entry.parts["last"] for entry in place.entries(Kind.SAMPLES) if "last" in entry.parts]
-    if not newest:
-        return None
-    age_s = max(0.0, place.snapshot.at_s - max(newest))
-    if age_s > max_staleness_s:
+    age_s = place.age_s()
+    if age_s is not None and age_s > max_staleness_s:
         limit = format_duration(max_staleness_s)
         message = f"{place.shown}: the newest sample is {format_duration(age_s)} old (maxStaleness is {limit})"
         raise unknown(NoDataReason.STALE_DATA, message, age_s)

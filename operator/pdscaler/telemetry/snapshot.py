@@ -115,7 +115,7 @@ def build_table(
     own = preset.labels
     by = tuple(dict.fromkeys((own.namespace, own.pod, *own.model, *sorted(set(labels) - {JOB_LABEL}))))
     pod_at = by.index(own.pod)
-    timed = kind is Kind.SAMPLES  # a time that is not finite is no time: it must not look fresh
+    timed = kind in {Kind.SAMPLES, Kind.LAST}  # a time that is not finite is no time: it must not look fresh
     # Owner (the values of ``by``, and the job where no pod tells) -> (preference, job) -> parts. This loop runs for
     # each bucket of each pod of the cluster: it makes no object that it can spare.
     owners: dict[tuple[str, ...], dict[tuple[int, str], dict[str, float]]] = {}

@@ -63,15 +63,22 @@ async def test_the_metrics_show_replicas_predictions_and_counts() -> None:
     assert value(world, "pdscaler_evaluation_duration_seconds_count") == 1
     assert value(world, "pdscaler_scale_writes_total", pool="prefill", result="written") == 1
     assert value(world, "pdscaler_telemetry_failures_total", reason="StaleData") == 0
+    planned_at_s = value(world, "pdscaler_last_plan_timestamp_seconds", **own)
+    assert planned_at_s is not None
+    await world.step(PERIOD_S)
+    assert value(world, "pdscaler_last_plan_timestamp_seconds", **own) == planned_at_s + PERIOD_S
 
 
 async def test_what_is_not_known_has_no_sample() -> None:
     world = ready_world()
     await world.step()
+    own = {"namespace": "serving", "name": "deepseek"}
+    planned_at_s = value(world, "pdscaler_last_plan_timestamp_seconds", **own)
     world.source.default = no_data()
     await world.step(PERIOD_S)
-    own = {"namespace": "serving", "name": "deepseek"}
     assert value(world, "pdscaler_replicas", **own, pool="prefill", kind="current") == 4
+    # When it was last planned is known as before.
+    assert value(world, "pdscaler_last_plan_timestamp_seconds", **own) == planned_at_s
     assert value(world, "pdscaler_replicas", **own, pool="prefill", kind="recommended") is None
     assert value(world, "pdscaler_predicted_ttft_seconds", **own, statistic="Mean") is None
     assert value(world, "pdscaler_slo_attainable", **own) is None

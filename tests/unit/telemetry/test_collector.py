@@ -212,8 +212,8 @@ async def test_nonsense_of_one_namespace_costs_the_others_nothing(bounds: tuple[
 
 
 _ENGINES = ("p0", "p1", "d0", "d1")
-_PUT_OFF = re.compile(r"(?:rate|delta)\(vllm:(?!prefix|gpu_prefix)")
-"""Rates of the engines, but for what no front door names."""
+_PUT_OFF = re.compile(r"(?:rate|delta|count_over_time)\(vllm:(?!prefix|gpu_prefix)")
+"""Rates of the engines and the samples behind them, but for what no front door names."""
 
 
 def _exposition(text: str, door: dict[str, float]) -> list[Sample]:
@@ -256,6 +256,31 @@ async def test_engines_are_asked_only_for_what_the_front_door_does_not_say(
     both = [subject("http://a", "ns", front_door_preset="LLMD"), subject("http://a", "ns", name="bare")]
     assert (await collector.collect(both))[("ns", "llm")] == found
     assert any(_PUT_OFF.search(text) for text in book.asked)
+    await collector.close()
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        pytest.param(600.0, NoDataReason.STALE_DATA, id="engines that say nothing new"),
+        pytest.param(None, NoDataReason.NO_DATA, id="engines without metrics"),
+    ],
+)
+async def test_a_front_door_does_not_speak_for_missing_engines(last: float | None, reason: NoDataReason) -> None:
+    def answer(text: str) -> list[Sample]:
+        return [
+            each._replace(value=last) if each.labels["pdscaler_series"].endswith("/last") and last else each
+            for each in _exposition(text, {"sum": 800.0})
+            if each.labels["pod"] == "router" or last
+        ]
+
+    book = Book(answer)
+    collector = Collector(PRESETS, clock, make_reader=book.make)
+    found = (await collector.collect([subject("http://a", "ns", front_door_preset="LLMD")]))[("ns", "llm")]
+    assert isinstance(found, NoData)
+    assert found.reason is reason
+    # One PDDeployment whose engines are silent does not make the others' reading dear.
+    assert not any(_PUT_OFF.search(text) for text in book.asked)
     await collector.close()
 
 

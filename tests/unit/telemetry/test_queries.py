@@ -1,14 +1,14 @@
 import pytest
 
 from pdscaler.telemetry.presets import Quantity, load_presets
-from pdscaler.telemetry.queries import Kind, build_queries
+from pdscaler.telemetry.queries import Kind, build_queries, can_wait
 
 PRESETS = load_presets(None)
 
 
 def text(preset: str, quantity: Quantity, kind: Kind, *labels: str) -> str:
     queries = build_queries(PRESETS[preset], 180.0, 1000.0, labels, frozenset({Quantity.TTFT}))
-    return next(query.text for query in queries if (query.quantity, query.kind) == (quantity, kind))
+    return next(query.text for query in queries if query.key == (quantity, kind))
 
 
 def test_a_counter() -> None:
@@ -56,6 +56,17 @@ def test_the_number_depends_on_the_preset_only(labels: tuple[str, ...]) -> None:
     assert len(build_queries(PRESETS["VLLM"], 180.0, 0.0, labels, nothing)) == 16
     both = frozenset({Quantity.TTFT, Quantity.TPOT})
     assert len(build_queries(PRESETS["VLLM"], 60.0, 0.0, labels, both)) == 18
+
+
+def test_engines_behind_a_front_door_are_asked_when_they_spoke_last() -> None:
+    spoken_for = PRESETS["LLMD"].said_at_front_door
+    queries = build_queries(PRESETS["VLLM"], 180.0, 1000.0, (), frozenset(), spoken_for=spoken_for)
+    last = {query.quantity: query.text for query in queries if query.kind is Kind.LAST}
+    assert set(last) == {Quantity.COMPLETIONS, Quantity.ISL, Quantity.OSL}
+    assert "timestamp(vllm:request_success_total)" in last[Quantity.COMPLETIONS]
+    assert "count_over_time" not in "".join(last.values())
+    waiting = {query.quantity for query in queries if can_wait(*query.key, spoken_for)}
+    assert waiting == {Quantity.COMPLETIONS, Quantity.ISL, Quantity.OSL, Quantity.TTFT, Quantity.TPOT, Quantity.WAITING}
 
 
 def test_queries_fit_into_an_address() -> None:

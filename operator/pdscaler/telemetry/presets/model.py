@@ -15,6 +15,7 @@ The format of a preset file (YAML), the same for those in the package and for th
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Final, Self
 
@@ -179,7 +180,7 @@ class Preset(_Part):
             raise wrong("Cluster is for front doors: a pool's series belong to its own namespace", "scope")
         return self
 
-    @property
+    @cached_property
     def said_at_front_door(self) -> frozenset[Quantity]:
         """The quantities that are read at a front door."""
         return frozenset(quantity for quantity in self.quantities if self.at(quantity, Source.FRONT_DOOR) is not None)
