@@ -21,6 +21,7 @@ from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.leadership import Succession
 from pdscaler.controller.prepare import Document, Prepared, Preparer
 from pdscaler.controller.servers import Heartbeat
+from pdscaler.controller.turns import Turns
 from pdscaler.controller.worker import Job, Reading, Worker
 from pdscaler.core.workload import NoData, Telemetry
 from pdscaler.telemetry.endpoints import Endpoint
@@ -122,9 +123,7 @@ class EvaluationLoop:
         self._next_round_s = -math.inf
         self._retries_s: dict[ResourceKey, float] = {}
         self._readings: dict[ResourceKey, Reading] = {}
-        self._busy: set[ResourceKey] = set()
-        self._again: set[ResourceKey] = set()
-        self._served_s: dict[ResourceKey, float] = {}
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -152,7 +151,7 @@ class EvaluationLoop:
         due |= {key for key, at_s in self._retries_s.items() if not now_s < at_s <= furthest_s}
         for key in due:
             self._retries_s.pop(key, None)
-        self._again |= due & self._busy
+        self._turns.ask_again(due)
         in_round = not now_s < self._next_round_s <= furthest_s
         if in_round:
             due |= set(documents)
@@ -168,12 +167,11 @@ class EvaluationLoop:
             self._heartbeat.beat()
             return
         lost = conflicts(valid)
-        # Where there is no time for all, those come first who were served longest ago.
-        turns = sorted((due - self._busy) & documents.keys(), key=lambda key: (self._served_s.get(key, -math.inf), key))
-        jobs = [Job(documents[key], prepared[key], lost.get(key)) for key in turns]
+        free = (due & documents.keys()) - self._turns.busy
+        jobs = [Job(documents[key], prepared[key], lost.get(key)) for key in sorted(free)]
         for group in _by_endpoint(jobs):
             self._start(group, fresh=in_round)
-        if not jobs and not self._busy:
+        if not jobs and not self._turns.pending:
             self._heartbeat.beat()
 
     async def _take_turn(self) -> bool:
@@ -199,8 +197,7 @@ class EvaluationLoop:
         self._worker.stand_down()
         self._readings.clear()
         self._retries_s.clear()
-        self._again.clear()
-        self._served_s.clear()
+        self._turns = Turns()
 
     async def _watch_targets(self, resources: Iterable[Prepared]) -> None:
         await self._targets.watch(*(ref for resource in resources for _, ref in resource.targets.items()))
@@ -219,7 +216,7 @@ class EvaluationLoop:
             await asyncio.gather(*self._tasks)
 
     def _start(self, jobs: Sequence[Job], fresh: bool) -> None:
-        self._busy.update(job.key for job in jobs)
+        self._turns.read(jobs)
         task = asyncio.create_task(self._evaluate(jobs, fresh), name=f"pdscaler evaluation of {len(jobs)}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -230,15 +227,13 @@ class EvaluationLoop:
             unread = await self._try_to_read(
                 [job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh
             )
-            limit, ends_s = asyncio.Semaphore(_AT_ONCE), self._clock() + self._period_s
-            await asyncio.gather(*(self._evaluate_one(job, limit, unread, ends_s) for job in jobs))
+            limit = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in self._turns.wait(jobs)))
         except Exception:
             # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.
             _logger.exception("an evaluation of %d PDDeployments failed", len(jobs))
         finally:
-            self._busy.difference_update(job.key for job in jobs)
-            for key in [job.key for job in jobs if job.key in self._again]:
-                self._again.discard(key)
+            for key in self._turns.abandon(jobs):
                 self._inventory.mark(key)
             self._heartbeat.beat()
 
@@ -272,33 +267,37 @@ class EvaluationLoop:
             return False
         return bool(replace(known.subject, pods=subject.pods) == subject)
 
-    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore, unread: Exception | None, ends_s: float) -> None:
+    async def _evaluate_one(self, job: Job, limit: asyncio.Semaphore, unread: Exception | None) -> None:
         async with limit:
             # An evaluation may need no answer from anywhere: a thousand of them must not hold up the health endpoint.
             await asyncio.sleep(0)
-            if isinstance(job.prepared, Prepared) and self._clock() >= ends_s:
-                # The others' writes took a whole period: this one's turn comes with the next round and its reading,
-                # not by what was. Reading at once would add to what is too much already.
+            if not self._turns.begin(job, self._clock()):
                 return
-            self._served_s[job.key] = self._clock()
             try:
-                if unread is not None and isinstance(job.prepared, Prepared):
-                    await self._report(job, unread)
-                    return
-                retry_s = await self._work(job)
-            except NotLeadingError:
-                # The next leader decides anew; whatever was written until now it finds in /scale.
-                return
-            except SupersededError as superseded:
-                if superseded.gone:
-                    self._inventory.distrust(job.document)
-                    return
-                retry_s = CHANGED_RETRY_S
+                retry_s = await self._outcome(job, unread)
             finally:
+                if self._turns.finish(job):
+                    self._inventory.mark(job.key)
                 self._heartbeat.beat()
             if retry_s is not None:
                 self._retries_s[job.key] = self._clock() + retry_s
                 self._inventory.changed.set()
+
+    async def _outcome(self, job: Job, unread: Exception | None) -> float | None:
+        """Evaluate one; return how soon to look at it again, seconds, and None where the next round is soon enough."""
+        try:
+            if unread is not None and isinstance(job.prepared, Prepared):
+                await self._report(job, unread)
+                return None
+            return await self._work(job)
+        except NotLeadingError:
+            # The next leader decides anew; whatever was written until now it finds in /scale.
+            return None
+        except SupersededError as superseded:
+            if superseded.gone:
+                self._inventory.distrust(job.document)
+                return None
+            return CHANGED_RETRY_S
 
     async def _work(self, job: Job) -> float | None:
         try:
@@ -335,12 +334,12 @@ class EvaluationLoop:
         await asyncio.sleep(min(_LONGEST_BREATH_S, max(0.0, _BREATH * took_s)))
 
     def _forget(self, documents: Mapping[ResourceKey, Document]) -> None:
-        for key in self._worker.known() - documents.keys() - self._busy:
+        for key in self._worker.known() - documents.keys() - self._turns.pending:
             self._worker.forget(key)
             self._preparer.forget(key)
             self._readings.pop(key, None)
             self._retries_s.pop(key, None)
-            self._served_s.pop(key, None)
+            self._turns.forget(key)
 
     async def _finish(self) -> None:
         if not self._tasks:

@@ -96,24 +96,31 @@ async def test_rounds_keep_their_rhythm_and_catch_nothing_up() -> None:
     assert len(world.source.asked) == 4
 
 
-async def test_what_waits_for_a_whole_period_is_read_anew() -> None:
+async def test_what_still_waits_when_a_period_is_over_is_read_anew_and_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pdscaler.controller.loop._AT_ONCE", 1)
     names = [f"m{number:02}" for number in range(12)]
     world = world_of(*names)
     work, ages_s = world.loop._worker.work, dict[str, list[float]]()
+    evaluations = 60
 
     async def slow(job: Job, reading: Reading | None) -> float | None:
         assert reading is not None
         ages_s.setdefault(job.key.name, []).append(world.now_s - reading.at_s)
-        world.now_s += PERIOD_S / 4  # as when the API server takes its time
+        if sum(map(len, ages_s.values())) < evaluations:
+            world.now_s += PERIOD_S / 4  # as when the API server takes its time
+            await world.loop.tick()
         return await work(job, reading)
 
     world.loop._worker.work = slow  # type: ignore[method-assign]
-    for round_ in range(1, 5):
-        await world.loop.tick()
-        await world.loop.settled()
-        assert len(world.source.asked) == round_, "no reading beside that of the round"
+    await world.loop.tick()
+    await world.loop.settled()
     assert sorted(ages_s) == names
-    assert max(age_s for each in ages_s.values() for age_s in each) < PERIOD_S
+    counts = [len(each) for each in ages_s.values()]
+    assert max(counts) - min(counts) <= 1, "whoever was served longest ago comes first"
+    assert max(age_s for each in ages_s.values() for age_s in each) <= 1.25 * PERIOD_S
+    assert len(world.source.asked) == pytest.approx(evaluations / 4, abs=2), "no reading beside those of the rounds"
 
 
 async def test_changes_that_come_together_are_looked_at_together() -> None:
