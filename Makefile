@@ -46,8 +46,8 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 test: $(STAMP) tools ## Run the tests, on real parts
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
 
-test-long: $(STAMP) tools ## Run the tests that build for minutes: the image's environment, the toolchain
-	@$(BIN)/python -m pytest $(PARALLEL) -m long tests/packaging tests/e2e/local
+test-long: $(STAMP) tools ## Run the tests that take minutes for what few changes touch (CI runs them, too)
+	@$(BIN)/python -m pytest $(PARALLEL) -m long tests/packaging tests/e2e/local tests/unit/bench
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
 	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser and not long"

@@ -79,6 +79,14 @@ def apply_in(plane: ControlPlane, namespace: str, *documents: dict[str, Any]) ->
     plane.apply(*placed)
 
 
+def allow_pods(plane: ControlPlane, namespace: str, most: int) -> None:
+    """Set a quota for a namespace's pods; it refuses nothing before the controller has counted what is there."""
+    hard = {"spec": {"hard": {"pods": str(most)}}}
+    apply_in(plane, namespace, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, **hard})
+    counted = f"--for=jsonpath={{.status.hard.pods}}={most}"
+    plane.kubectl("wait", counted, "--timeout=60s", "resourcequota/few", "-n", namespace)
+
+
 @lru_cache(maxsize=8)
 def administrator(plane: ControlPlane) -> Administrator:
     """Return what asks the API server without kubectl: a test that waits asks several times a second."""

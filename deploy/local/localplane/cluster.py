@@ -92,7 +92,7 @@ class Cluster:
         """Add fake nodes ``PREFIX-0`` … with GPUs and wait until they are Ready."""
         self.apply(*node_documents(count, gpus, prefix))
         names = [f"node/{prefix}-{number}" for number in range(count)]
-        self.kubectl("wait", "--for=condition=Ready", "--timeout=180s", *names)
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=180s", *names, timeout_s=200.0)
 
     def service_account_kubeconfig(self, namespace: str, name: str, valid: str = "24h", pod: str = "") -> Path:
         """Return a kubeconfig with a fresh token of a service account that exists: its rights and no others.

@@ -1,7 +1,9 @@
 """Free ports on loopback. Imports the standard library only."""
 
+import os
 import random
 import socket
+from collections import deque
 from pathlib import Path
 
 from localplane.errors import LocalPlaneError
@@ -10,14 +12,18 @@ _LOWEST = 16_000
 _TRIES = 200
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _CHANCE = random.SystemRandom()
+_MOST_RESERVED = 256
+_reserved: deque[int] = deque()
+"""UDP sockets, by file descriptor, that keep the newest ports for this process; its end closes them."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ``count`` different TCP ports that nobody listens on at 127.0.0.1.
+    """Return ``count`` different TCP ports at 127.0.0.1 that nobody listens on and nobody else is given.
 
-    All of them are held until the last one is found, so they differ from each other. Between the answer and the program
-    that binds it nobody else takes one by accident: they lie below those that the kernel gives to outgoing connections,
-    of which a control plane opens hundreds, and are drawn at random from thousands.
+    Between the answer and the program that binds it seconds may pass. They lie below those that the kernel gives to
+    outgoing connections, of which a control plane opens hundreds; and as long as this process lives it holds the UDP
+    port of the same number, which nothing here uses otherwise: so no other process that draws its ports here, such as a
+    second worker of the tests, takes one of them.
     """
     sockets: list[socket.socket] = []
     try:
@@ -28,6 +34,20 @@ def free_ports(count: int) -> list[int]:
     finally:
         for sock in sockets:
             sock.close()
+
+
+def _reserve(port: int) -> bool:
+    """Take a port's UDP sibling; whether nobody had it."""
+    mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        mark.bind(("127.0.0.1", port))
+    except OSError:
+        mark.close()
+        return False
+    _reserved.append(mark.detach())
+    if len(_reserved) > _MOST_RESERVED:
+        os.close(_reserved.popleft())
+    return True
 
 
 def free_port() -> int:
@@ -48,7 +68,9 @@ def _bound() -> socket.socket:
             if port == 0:
                 raise
         else:
-            return sock
+            if port == 0 or _reserve(port):
+                return sock
+            sock.close()
     raise AssertionError("unreachable")
 
 

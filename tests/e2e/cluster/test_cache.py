@@ -10,7 +10,7 @@ from pdscaler.cluster.connection import Connection
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.core.decision import PoolState, TargetUnknown, Trouble
 from support.eventually import eventually
-from support.plane import READY_DELAY, apply_in, deployment
+from support.plane import READY_DELAY, allow_pods, apply_in, deployment
 from support.scaling import scale_to
 
 DELETE_DELAY = "pod-delete.stage.kwok.x-k8s.io/delay"
@@ -87,8 +87,7 @@ async def test_exhausted_gpus_leave_pods_pending_and_unschedulable(
 
 
 async def test_a_quota_shows_as_such(control_plane: ControlPlane, cache: ClusterCache, namespace: str) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
-    apply_in(control_plane, namespace, quota)
+    allow_pods(control_plane, namespace, 1)
     apply_in(control_plane, namespace, deployment("decode", replicas=3))
     ref = target(namespace)
     await cache.watch(ref)

@@ -60,6 +60,7 @@ def test_a_context_that_is_not_there_is_refused(stand_in: ControlPlane, tools: T
         pytest.fail("it must not start")
 
 
+@pytest.mark.long
 def test_the_demo_takes_away_what_it_brought(stand_in: ControlPlane, tools: Tools, tmp_path: Path) -> None:
     before = {kind: names(stand_in, kind) for kind in ("namespaces", "crd", "clusterroles", "clusterrolebindings")}
     scenario = scenario_of_phases()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from localplane.waiting import wait_for
-from support.plane import READY_DELAY, apply_in, deployment, pddeployment_of, wait_ready
+from support.plane import READY_DELAY, allow_pods, apply_in, deployment, pddeployment_of, wait_ready
 from support.stage import DECODE, QUICK, Stage
 
 FAILING = {
@@ -27,9 +27,8 @@ def decode(stage: Stage) -> dict[str, Any]:
 
 
 def test_a_quota_stops_growth_of_its_pool_only_and_not_its_shrinking(stage: Stage) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "4"}}}
     stage.apply_targets()
-    apply_in(stage.plane, stage.namespace, quota)
+    allow_pods(stage.plane, stage.namespace, 4)
     stage.engines.set_load(70.0)
     stage.start_operator()
     stage.apply(**QUICK)

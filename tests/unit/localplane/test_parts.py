@@ -2,17 +2,20 @@
 
 import io
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from localplane import ports
 from localplane.audit import AuditLog
 from localplane.errors import LocalPlaneError
 from localplane.gotoolchain import build_environment, fits
 from localplane.nodes import node_documents
-from localplane.ports import free_ports
 from localplane.progress import Console
 from localplane.stages import collect_stages, compose_config
 from localplane.toolset import TOOLS, cache_folder
@@ -43,9 +46,25 @@ def test_progress_is_a_line_now_and_then_elsewhere() -> None:
     assert stream.getvalue() == "compiling etcd\ncompiling kwok\n"
 
 
-def test_ports_differ() -> None:
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
+def test_ports_differ_from_those_of_other_processes_before_anybody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ports._LOWEST + 200
+    monkeypatch.setattr(ports, "_first_ephemeral", lambda: few)
+    mine = ports.free_ports(60)
+    assert len(set(mine)) == 60
+    code = f"from localplane import ports; ports._first_ephemeral = lambda: {few}; print(*ports.free_ports(60))"
+    path = {"PYTHONPATH": str(Path(ports.__file__).parents[1])}
+    said = subprocess.run([sys.executable, "-c", code], env=path, check=True, capture_output=True, text=True).stdout
+    theirs = [int(port) for port in said.split()]
+    assert len(set(theirs)) == 60
+    assert not set(mine) & set(theirs)
+    with socket.create_server(("127.0.0.1", mine[0])):
+        pass
+
+
+def test_only_the_newest_ports_are_kept() -> None:
+    for _ in range(6):
+        ports.free_ports(50)
+    assert len(ports._reserved) == ports._MOST_RESERVED
 
 
 def test_waiting_ends_with_what_was_waited_for() -> None:
