@@ -144,12 +144,14 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     time.sleep(max(SETTLE_S, 8 * options.period))
     operator.check()
     watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
-    before = counters(url, _EVALUATIONS)[_EVALUATIONS].get(_PLANNED, 0.0)
     asked = _queries(server)
+    # Asked for a whole number of periods apart, however long the answers of thousands take.
+    ends_s = time.monotonic() + options.periods * options.period
+    before = counters(url, _EVALUATIONS)[_EVALUATIONS].get(_PLANNED, 0.0)
     progress.line(f"measuring {options.periods} periods of {options.period:g} s")
-    time.sleep(options.periods * options.period)
-    usage = watch.usage()
+    time.sleep(max(0.0, ends_s - time.monotonic()))
     after = counters(url, _EVALUATIONS, _LAST_PLAN)
+    usage = watch.usage()
     requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
     expected = set(after[_LAST_PLAN]) | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
     periods = usage.seconds / options.period
@@ -164,7 +166,7 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
         settled_s=settled_s,
         usage=usage,
         peak_mib=peak,
-        evaluated=(after[_EVALUATIONS].get(_PLANNED, 0.0) - before) / (len(expected) * periods),
+        evaluated=(after[_EVALUATIONS].get(_PLANNED, 0.0) - before) / (len(expected) * options.periods),
         requests=requests,
         requests_per_s=requests.total() / usage.seconds,
         queries_per_period=queries,
