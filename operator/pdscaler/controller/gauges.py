@@ -21,7 +21,6 @@ from pdscaler.core.slo import LatencyStatistics, Statistic
 _POOLS = tuple((pool.value,) for pool in Pool)
 _STATISTICS = tuple((statistic.value,) for statistic in Statistic)
 _ALONE: tuple[tuple[str, ...], ...] = ((),)
-
 _NEVER = (math.nan,)
 
 Figures = Mapping[str, Sequence[float | None]]
