@@ -44,6 +44,8 @@ FORECAST = "Auto"
 """The method that looks ahead where nobody says otherwise."""
 _LOOK_EVERY_S = 1.0
 _NODES, _GPUS = 4, 8
+_WARM_S = 10.0
+"""The load has run so long when it is handed to the operator: its window of 15 s then holds more than a few requests."""
 _DRAIN_S = 30.0
 _LATE_S = 2.0
 """A day that begins so much later than those before is worth a line: the forecast goes by the time of day."""
@@ -149,7 +151,7 @@ def _watch(
                     late_s = time.time() - frame.seen.at_s - parts.dawn_s
             if not applied:
                 progress.tick("the first engines load their model and come under load", float(tick))
-                if parts.serving():
+                if frame.seen.at_s >= _WARM_S and parts.serving():
                     progress.line(f"kubectl apply -f {_shown(scenario.resource)}")
                     parts.apply_resource()
                     applied = True
