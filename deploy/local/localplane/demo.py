@@ -45,7 +45,7 @@ FORECAST = "Auto"
 _LOOK_EVERY_S = 1.0
 _NODES, _GPUS = 4, 8
 _WARM_S = 10.0
-"""The load has run so long when it is handed to the operator: its window of 15 s then holds more than a few requests."""
+"""So long the load has run when the operator gets it: a window of 15 s then holds more than a few requests."""
 _DRAIN_S = 30.0
 _LATE_S = 2.0
 """A day that begins so much later than those before is worth a line: the forecast goes by the time of day."""
