@@ -136,7 +136,7 @@ class DemoStack:
         return f"kubectl patch pdd {name} -n {namespace} --type merge -p '{patch}'"
 
     def serving(self) -> bool:
-        """Whether Prometheus knows how fast both engines answer: the moment to hand them to the operator."""
+        """Whether Prometheus knows how fast both engines answer: not before may the operator have them."""
         where = f'{{namespace="{self.scenario.namespace}"}}'
         found = self.prometheus.query(f"count(rate(vllm:request_success_total{where}[15s]) > 0)")
         return bool(found) and float(found[0]["value"][1]) >= 2

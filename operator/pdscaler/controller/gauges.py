@@ -21,7 +21,6 @@ from pdscaler.core.slo import LatencyStatistics, Statistic
 _POOLS = tuple((pool.value,) for pool in Pool)
 _STATISTICS = tuple((statistic.value,) for statistic in Statistic)
 _ALONE: tuple[tuple[str, ...], ...] = ((),)
-_NEVER = (math.nan,)
 
 Figures = Mapping[str, Sequence[float | None]]
 
@@ -80,6 +79,10 @@ FAMILIES = (
 )
 
 
+_LAST_PLAN = "pdscaler_last_plan_timestamp_seconds"
+_LAST_PLAN_AT = [family.name for family in FAMILIES for _ in family.values].index(_LAST_PLAN)
+
+
 class ResourceGauges(Collector):
     """The gauges. A figure that is not known has no sample: neither 0 nor the last one that was known."""
 
@@ -88,7 +91,8 @@ class ResourceGauges(Collector):
 
     def show(self, evaluation: Evaluation) -> None:
         """Show the figures of an evaluation from now on."""
-        figures = _figures(evaluation, self._rows.get(evaluation.key, _NEVER)[-1])
+        known = self._rows.get(evaluation.key)
+        figures = _figures(evaluation, None if known is None else known[_LAST_PLAN_AT])
         row = array("d")
         for family in FAMILIES:
             for _, value in zip(family.values, figures[family.name], strict=True):
@@ -112,7 +116,7 @@ class ResourceGauges(Collector):
             yield found
 
 
-def _figures(evaluation: Evaluation, planned_at_s: float) -> Figures:
+def _figures(evaluation: Evaluation, planned_at_s: float | None) -> Figures:
     """Return the figures of each gauge, in the order of its labels' values; a plan's time stays until the next one."""
     decision, expected = evaluation.decision, evaluation.expectation.forecast
     predicted, nothing = decision.predicted, LatencyStatistics()
@@ -137,7 +141,5 @@ def _figures(evaluation: Evaluation, planned_at_s: float) -> Figures:
         ],
         "pdscaler_calibration_overhead_seconds": [None if learnt is None else overhead_s],
         "pdscaler_target_conflict": [float(evaluation.conflict is not None)],
-        "pdscaler_last_plan_timestamp_seconds": [
-            evaluation.at_s if evaluation.outcome is Outcome.PLANNED else planned_at_s
-        ],
+        _LAST_PLAN: [evaluation.at_s if evaluation.outcome is Outcome.PLANNED else planned_at_s],
     }

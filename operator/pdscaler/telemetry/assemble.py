@@ -185,11 +185,11 @@ class _Reading:
                 return None
             problem = f"the {pool.value} target {self.subject.targets[pool]} has no pods: no metrics to read"
             raise unknown(NoDataReason.NO_DATA, problem)
-        timed = [place for place in named if place.entries(place.ages)]
-        aged = [(age, place) for place in timed if (age := place.age_s()) is not None]
+        aged = [(age, place) for place in named if (age := place.age_s()) is not None]
         if aged:
             _, youngest = min(aged, key=lambda found: found[0])
             return check_fresh(youngest, self.subject.max_staleness_s)
+        timed = [place for place in named if place.entries(place.ages)]
         if timed:
             # They lived so shortly that no step of the search for the newest sample met them.
             problem = f"the {pool.value} pool's series of {timed[0].shown} have ended"
