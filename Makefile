@@ -43,6 +43,9 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)") \
 		$(if $(FORECAST),--forecast "$(FORECAST)")
 
+# The tests start the operator a hundred times: its bytecode is kept, also where the machine's settings say otherwise.
+test test-long: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP) tools ## Run the tests, on real parts
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
 
