@@ -1,6 +1,7 @@
 """The scenarios of the telemetry's contract tests, one namespace each: what engines and front doors exposed."""
 
 import math
+from collections.abc import Callable
 
 from support.history import (
     ALWAYS,
@@ -19,12 +20,6 @@ from support.history import (
 )
 
 EPP_NAMES = ("llm_d_epp_request_total", "inference_objective_request_total")
-
-
-def add_scenarios(history: History) -> None:
-    """Add all scenarios."""
-    for add in (_steady, _queues, _counters, _young, _idle, _broken, _front_doors, _others, _labels, _pasts):
-        add(history)
 
 
 def _decode(history: History, namespace: str, rate: float = 2.5, model: str = "m") -> None:
@@ -208,3 +203,18 @@ class _Relabelled(History):
 
     def series(self, name: str, labels: object, curve: Curve, life: Life = ALWAYS) -> None:
         super().series(name, {**labels, **self._labels}, curve, life)  # type: ignore[dict-item]
+
+
+SCENARIOS: dict[str, Callable[[History], None]] = {
+    "steady": _steady,
+    "queues": _queues,
+    "counters": _counters,
+    "young": _young,
+    "idle": _idle,
+    "broken": _broken,
+    "front doors": _front_doors,
+    "others": _others,
+    "labels": _labels,
+    "pasts": _pasts,
+}
+"""What adds each group of scenarios to a history, by the group's name."""

@@ -1,4 +1,4 @@
-"""A real Prometheus with a prepared past, shared by this folder's tests; each scenario is a namespace of its own."""
+"""A real Prometheus with a prepared past, shared by a module's tests; each scenario is a namespace of its own."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,7 @@ from localplane.toolset import Tools
 from pdscaler.telemetry.collector import Collector
 from pdscaler.telemetry.presets import load_presets
 from support.history import History
-from support.telemetry_scenarios import add_scenarios
+from support.telemetry_scenarios import SCENARIOS
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +21,15 @@ def prometheus_tools() -> Tools:
     return ensure_tools(Console(), ("prometheus", "promtool"))
 
 
-@pytest.fixture(scope="session")
-def history_url(prometheus_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Prometheus that holds all scenarios."""
+@pytest.fixture(scope="module")
+def history_url(
+    request: pytest.FixtureRequest, prometheus_tools: Tools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """URL of a Prometheus that holds the scenarios that the module's ``ASKED`` names; all where it names none."""
     folder = tmp_path_factory.mktemp("history")
     history = History(int(time.time()))
-    add_scenarios(history)
+    for name in getattr(request.module, "ASKED", SCENARIOS):
+        SCENARIOS[name](history)
     history.write(prometheus_tools["promtool"], folder / "data")
     with Prometheus(folder, prometheus_tools) as server:
         yield server.url

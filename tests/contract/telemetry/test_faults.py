@@ -18,6 +18,7 @@ from support.faulty_proxy import SECRET, Fault, FaultyProxy, cut, drip, elsewher
 from support.subjects import subject
 
 pytestmark = pytest.mark.prometheus
+ASKED = ("steady",)
 
 
 @pytest.fixture

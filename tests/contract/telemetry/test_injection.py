@@ -22,6 +22,7 @@ from pdscaler.telemetry.text import LABEL_NAME, quote_label_value
 from support.subjects import subject
 
 pytestmark = pytest.mark.prometheus
+ASKED = ("steady", "others")
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), min_size=30, max_size=60)

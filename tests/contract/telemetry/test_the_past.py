@@ -17,6 +17,7 @@ from pdscaler.telemetry.subject import Subject
 from support.subjects import subject
 
 pytestmark = pytest.mark.prometheus
+ASKED = ("steady", "young", "idle", "front doors", "pasts")
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from support.faulty_proxy import FaultyProxy
 from support.subjects import subject
 
 pytestmark = pytest.mark.prometheus
+ASKED = ("steady",)
 
 
 @dataclass(frozen=True)

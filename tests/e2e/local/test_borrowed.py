@@ -19,18 +19,19 @@ from localplane.waiting import wait_for
 from support.plane import apply_in, deployment, wait_ready
 
 
-@pytest.fixture
-def stand_in(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path / "plane", tools, gpu_nodes=0) as plane:
+@pytest.fixture(scope="module")
+def stand_in(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    folder = tmp_path_factory.mktemp("borrowed")
+    with ControlPlane(folder / "plane", tools, gpu_nodes=0) as plane, pytest.MonkeyPatch.context() as patch:
         kwok = plane.part("kwok")
         kwok.kill()
         plane.processes.forget(kwok)
         document = yaml.safe_load(plane.kubeconfig.read_text())
         document["contexts"].append({**document["contexts"][0], "name": "kind-test"})
         document["current-context"] = "elsewhere"
-        config = tmp_path / "kubeconfig"
+        config = folder / "kubeconfig"
         config.write_text(yaml.safe_dump(document))
-        monkeypatch.setenv("KUBECONFIG", str(config))
+        patch.setenv("KUBECONFIG", str(config))
         yield plane
 
 

@@ -50,14 +50,8 @@ class Demo:
         return list(self._temporary.iterdir())
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        signal.SIGINT,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way: signal.Signals) -> None:
     demo = Demo(tmp_path)
     try:

@@ -14,10 +14,10 @@ def test_both_pools_follow_the_load_and_the_status_says_why(stage: Stage) -> Non
     stage.engines.set_load(130.0)
     stage.wait_replicas(2, 7)
     stage.wait_condition("Ready", "True", "Evaluated")
+    wait_for("a status after the order", lambda: stage.status()["decode"]["recommended"] == 7)
     status = stage.status()
     assert status["observedGeneration"] == 1
     assert status["workload"]["arrivalSource"] == "FrontDoor"
-    assert status["decode"]["recommended"] == 7
     last = status["decisions"][0]
     assert last["prefill"]["to"] == 2 or last["decode"]["to"] == 7
     stage.engines.set_load(30.0)
