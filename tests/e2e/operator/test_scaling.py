@@ -1,5 +1,6 @@
 """What an operator must do for its user: scale both pools to what the model plans, or say why it does not."""
 
+from localplane.waiting import wait_for
 from support.plane import replicas_of, wait_ready
 from support.stage import DECODE, NAME, PREFILL, Stage
 
