@@ -202,6 +202,15 @@ class Stage:
         except Exception as error:
             raise AssertionError(f"{error}; now {self.condition(kind)}") from error
 
+    def wait_status(self, what: str, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait for a status that holds, and return it: an order can be seen before the status that tells of it."""
+
+        def probe() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status and holds(status) else None
+
+        return wait_for(what, probe, every_s=0.3)
+
     def replicas(self) -> tuple[int, int]:
         """Return what both Deployments ask for."""
         return (

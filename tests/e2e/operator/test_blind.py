@@ -82,7 +82,8 @@ def test_one_silent_role_freezes_both_pools(stage: Stage) -> None:
     # No front door: arrivals come from the prefill pool, output lengths from the decode pool.
     stage.apply(metrics={"frontDoor": None})
     stage.wait_replicas(1, 4)
-    assert stage.status()["workload"]["arrivalSource"] == "PrefillCompletions"
+    status = stage.wait_status("the status of the order", lambda status: status.get("workload"))
+    assert status["workload"]["arrivalSource"] == "PrefillCompletions"
     stage.engines.silent_roles = frozenset({"decode"})
 
     def blind() -> dict[str, str] | None:

@@ -92,8 +92,11 @@ def test_blind_the_bounds_hold_and_the_fallback_comes_and_goes_as_a_whole(stage:
         static = {"behavior": "Static", "replicas": {"prefill": 3, "decode": 8}}
         stage.apply(**QUICK, decode={"minReplicas": 6}, fallback=static)
         stage.wait_replicas(3, 8)
-        both = stage.status()["decisions"][0]
-        assert (both["prefill"]["to"], both["decode"]["to"]) == (3, 8)
+        # Both at once: one decision, and no half of it.
+        stage.wait_status(
+            "the decision",
+            lambda seen: [seen["decisions"][0][pool]["to"] for pool in ("prefill", "decode")] == [3, 8],
+        )
         back(stage, proxy)
         stage.stop_operators()
 
@@ -110,7 +113,8 @@ def back(stage: Stage, proxy: FaultyProxy) -> None:
     since = wait_for("fresh data", healthy_since)
     stage.wait_condition("FallbackActive", "False", "MetricsDecide")
     stage.wait_replicas(1, 6)
-    shrunk = next(step["time"] for step in reversed(stage.status()["decisions"]) if step["time"] >= since)
+    told = stage.wait_status("the decision", lambda seen: seen["decisions"][0]["time"] >= since)
+    shrunk = next(step["time"] for step in reversed(told["decisions"]) if step["time"] >= since)
     assert seconds(shrunk) - seconds(since) >= 4.0  # the window is 5 s, and times of decisions are whole seconds
 
 

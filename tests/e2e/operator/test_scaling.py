@@ -1,6 +1,5 @@
 """What an operator must do for its user: scale both pools to what the model plans, or say why it does not."""
 
-from localplane.waiting import wait_for
 from support.plane import replicas_of, wait_ready
 from support.stage import DECODE, NAME, PREFILL, Stage
 
@@ -15,8 +14,7 @@ def test_both_pools_follow_the_load_and_the_status_says_why(stage: Stage) -> Non
     stage.engines.set_load(130.0)
     stage.wait_replicas(2, 7)
     stage.wait_condition("Ready", "True", "Evaluated")
-    wait_for("a status after the order", lambda: stage.status()["decode"]["recommended"] == 7)
-    status = stage.status()
+    status = stage.wait_status("the status of the order", lambda status: status["decode"]["recommended"] == 7)
     assert status["observedGeneration"] == 1
     assert status["workload"]["arrivalSource"] == "FrontDoor"
     last = status["decisions"][0]
