@@ -8,7 +8,7 @@ AUDIT_VENV := build/audit/venv
 AUDIT := $(AUDIT_VENV)/.installed
 CLUSTER ?= local
 # Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 0.8 GB).
-JOBS ?= 4
+JOBS ?= 5
 # Files are begun in the order of tests/conftest.py, the long ones first.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 

@@ -3,13 +3,16 @@
 For what asks often (a watch, thousands of objects); it goes past any proxy that others are made to use.
 """
 
+import io
 import json
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 from localplane.plane import ControlPlane
 
@@ -32,21 +35,35 @@ class Administrator:
         pki = plane.run_dir / "pki"
         context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        self._context = context
+        self._idle: list[HTTPSConnection] = []
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
 
     def get(self, path: str) -> dict[str, Any]:
-        """Return an object or a list.
+        """Return an object or a list, over a connection that is kept: who waits asks often, and a handshake is dear.
 
         Raises
         ------
         OSError
             If the server does not answer, or refuses (``urllib.error.HTTPError``).
         """
-        with self._opener.open(self._server + path, timeout=_TIMEOUT_S) as answer:
-            document: dict[str, Any] = json.load(answer)
-            return document
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = HTTPSConnection(urlsplit(self._server).netloc, timeout=_TIMEOUT_S, context=self._context)
+        try:
+            answer, body = _answer(connection, path)
+        except (OSError, HTTPException):
+            # A kept connection may have been ended by the server; closed, it connects anew.
+            answer, body = _answer(connection, path)
+        self._idle.append(connection)
+        if answer.status >= 400:
+            url = self._server + path
+            raise urllib.error.HTTPError(url, answer.status, answer.reason, answer.headers, io.BytesIO(body))
+        document: dict[str, Any] = json.loads(body)
+        return document
 
     def lines(self, path: str) -> Iterator[bytes]:
         """Yield the lines of an answer as they come: a watch."""
@@ -77,6 +94,16 @@ class Administrator:
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return [(name, problem) for name, problem in pool.map(create, documents) if problem]
+
+
+def _answer(connection: HTTPSConnection, path: str) -> tuple[HTTPResponse, bytes]:
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer, answer.read()
+    except BaseException:
+        connection.close()
+        raise
 
 
 def collection(document: dict[str, Any]) -> str:
