@@ -27,11 +27,12 @@ from support.core_cases import inputs, no_data, telemetry
 from support.strategies import behaviors, memories, pauses, pool_states, specs, targets, workloads
 
 NOW_S = 1000.0
+_specs = specs()
 
 
 @st.composite
 def scalings(draw: st.DrawFn, *, budget: bool = False) -> ScalingSpec:
-    sizing: SizingSpec = draw(specs())
+    sizing: SizingSpec = draw(_specs)
     if budget:
         least = sum(limits.min_replicas * limits.gpus_per_replica for _, limits in sizing.limits.items())
         sizing = replace(sizing, constraints=Constraints(least + draw(st.integers(0, 60))))

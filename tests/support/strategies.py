@@ -39,6 +39,11 @@ from pdscaler.core.workload import LengthStats, WorkloadStats
 MODELS = tuple(SizingModel)
 rates = st.floats(0.01, 500.0)
 statistics = st.sampled_from(Statistic)
+# Strategies are made once: each is examined anew when it is used first, which takes longer than to draw from it.
+_capacities = st.none() | st.floats(5_000, 2_000_000)
+_ttfts = st.builds(LatencyTarget, st.floats(0.01, 5.0), statistics)
+_tpots = st.builds(LatencyTarget, st.floats(0.002, 0.2), statistics)
+slos = st.builds(Slo, _ttfts, _tpots) | st.builds(Slo, _ttfts, st.none()) | st.builds(Slo, st.none(), _tpots)
 
 
 @st.composite
@@ -62,7 +67,7 @@ def decode_profiles(draw: st.DrawFn) -> DecodeProfile:
         for context in contexts
         for batch in draw(st.lists(st.integers(1, 300), min_size=2, max_size=5, unique=True))
     ]
-    capacity = draw(st.none() | st.floats(5_000, 2_000_000))
+    capacity = draw(_capacities)
     return DecodeProfile(tuple(points), draw(st.integers(1, 512)), capacity)
 
 
@@ -72,21 +77,20 @@ def pool_limits(draw: st.DrawFn, largest: int = 12) -> PoolLimits:
     return PoolLimits(low, draw(st.integers(low, largest)), draw(st.integers(1, 8)))
 
 
+_prefills, _decodes, _limits = prefill_profiles(), decode_profiles(), pool_limits()
 ratios = st.builds(Ratio, st.integers(1, 4), st.integers(1, 4))
 constraints = st.builds(Constraints, st.none() | st.integers(4, 120), st.none() | ratios, st.none() | ratios)
 
 
 @st.composite
 def specs(draw: st.DrawFn, *, constrained: bool = True, models: tuple[SizingModel, ...] = MODELS) -> SizingSpec:
-    ttft = st.builds(LatencyTarget, st.floats(0.01, 5.0), statistics)
-    tpot = st.builds(LatencyTarget, st.floats(0.002, 0.2), statistics)
-    slo = draw(st.builds(Slo, ttft, tpot) | st.builds(Slo, ttft, st.none()) | st.builds(Slo, st.none(), tpot))
-    limits = PerPool(draw(pool_limits()), draw(pool_limits()))
+    slo = draw(slos)
+    limits = PerPool(draw(_limits), draw(_limits))
     return SizingSpec(
         name="any",
         slo=slo,
-        prefill_profile=draw(prefill_profiles()),
-        decode_profile=draw(decode_profiles()),
+        prefill_profile=draw(_prefills),
+        decode_profile=draw(_decodes),
         limits=limits,
         constraints=draw(constraints) if constrained else Constraints(),
         model=draw(st.sampled_from(models)),

@@ -3,9 +3,8 @@
 import threading
 from contextlib import ExitStack
 
-from localplane.administrator import Administrator
 from localplane.waiting import wait_for
-from support.plane import apply_in, deployment, wait_ready
+from support.plane import administrator, apply_in, deployment, wait_ready
 from support.replica_changes import Change, Orders
 from support.stage import DECODE, PREFILL, QUICK, Stage
 
@@ -33,7 +32,7 @@ def test_a_rebalance_shrinks_waits_and_grows_and_a_stuck_termination_is_said(sta
             changes.append(change)
 
     with ExitStack() as stack:
-        stack.enter_context(Orders(Administrator(stage.plane), stage.namespace, {PREFILL: GPUS, DECODE: GPUS}, seen))
+        stack.enter_context(Orders(administrator(stage.plane), stage.namespace, {PREFILL: GPUS, DECODE: GPUS}, seen))
         stage.start_operator()
         stage.apply(
             **QUICK, constraints={"maxGPUs": BUDGET}, prefill={"gpusPerReplica": GPUS}, decode={"gpusPerReplica": GPUS}
