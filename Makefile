@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 AUDIT_VENV := build/audit/venv
 AUDIT := $(AUDIT_VENV)/.installed
 CLUSTER ?= local
-# Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 0.8 GB).
+# Most tests wait for real parts: more workers than cores. Each starts a control plane of its own (about 1 GB).
 JOBS ?= 5
 # Files are begun in the order of tests/conftest.py, the long ones first.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -45,6 +45,8 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 
 # The tests start the operator a hundred times: its bytecode is kept, also where the machine's settings say otherwise.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
+# Go collects garbage less often: a fifth less of an API server's processor time, for 0.13 GB more.
+test test-long: export GOGC := 400
 
 test: $(STAMP) tools ## Run the tests, on real parts
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
