@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from localplane.plane import ControlPlane
 from localplane.progress import Console
@@ -15,6 +16,11 @@ from localplane.prom import Prometheus
 from localplane.tools import ensure_tools
 from localplane.toolset import Tools
 from support.plane import Namespace, PrometheusFactory, fresh_namespace
+
+# The same examples in every run, and no deadlines, as tests assert no times. `make test-long` looks deeper.
+settings.register_profile("pdscaler", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("deep", settings.get_profile("pdscaler"), max_examples=500)
+settings.load_profile("pdscaler")
 
 HERE = Path(__file__).parent
 _FIRST = ("e2e/operator", "e2e/local", "packaging", "e2e", "contract", "property", "simulation")

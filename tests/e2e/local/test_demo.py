@@ -74,6 +74,7 @@ def test_an_interrupted_demo_leaves_no_process(tools: Tools, tmp_path: Path, way
         assert demo.left == []
 
 
+@pytest.mark.long
 def test_a_part_that_fails_ends_the_demo_with_its_log(tools: Tools, tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     try:

@@ -15,6 +15,8 @@ from localplane.toolset import Tools
 from localplane.waiting import wait_for
 from support.plane import apply_in, deployment, wait_ready
 
+pytestmark = pytest.mark.long
+
 SOURCES = Path(__file__).resolve().parents[3]
 LAUNCHER = """
 import sys, time
@@ -52,15 +54,7 @@ def test_two_planes_side_by_side(control_plane: ControlPlane, namespace: str, to
     control_plane.kubectl("get", "--raw", "/readyz")
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        "SIGKILL",
-        pytest.param("SIGTERM", marks=pytest.mark.long),
-        pytest.param("SIGINT", marks=pytest.mark.long),
-        pytest.param("raise", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("way", ["SIGKILL", "SIGTERM", "SIGINT", "raise"])
 def test_no_process_is_left(tools: Tools, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "plane"
     launcher = subprocess.Popen(
@@ -85,7 +79,6 @@ def test_no_process_is_left(tools: Tools, tmp_path: Path, way: str) -> None:
     wait_for("every process to end", lambda: not any(alive(int(pid)) for pid, _ in started))
 
 
-@pytest.mark.long
 def test_a_part_that_dies_is_named(tools: Tools, tmp_path: Path) -> None:
     with ControlPlane(tmp_path / "plane", tools, gpu_nodes=0) as plane:
         os.kill(plane.part("kube-scheduler").pid, signal.SIGKILL)

@@ -90,6 +90,7 @@ def foresees(stage: Stage) -> bool:
     return "rate" in said and "waiting" not in said and "fallback" not in said
 
 
+@pytest.mark.long
 def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Callable[[float], Stage]) -> None:
     begin_s = round(time.time()) - DAY[0].duration_s
     through, restarted = make_stage(begin_s), make_stage(begin_s)
