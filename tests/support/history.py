@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STEP_S = 5
-BEGIN_S, END_S = -900, 900
+BEGIN_S, END_S = -900, 600
 
 VLLM_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 """vLLM's bounds of token histograms for a model of 32 768 tokens."""

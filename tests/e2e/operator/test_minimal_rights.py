@@ -249,6 +249,7 @@ def test_every_right_has_a_proof(tools: Tools) -> None:
     assert len({frozenset(right for role in roles.values() for right in role) for roles in granted.values()}) == 1
 
 
+@pytest.mark.long
 async def test_without_any_one_right_something_fails_and_with_all_nothing_is_denied(
     control_plane: ControlPlane, objects: list[Document], trials: list[Trial], tmp_path: Path
 ) -> None:

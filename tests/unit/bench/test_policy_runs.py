@@ -141,6 +141,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_quick_run_writes_its_lines_and_its_document_and_goes_on(tmp_path: Path) -> None:
     page = tmp_path / "docs" / "document.md"
     page.parent.mkdir()

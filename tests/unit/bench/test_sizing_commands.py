@@ -19,6 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_trial_judges_its_cases_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     document = tmp_path / "docs" / "document.md"
     document.parent.mkdir()
