@@ -17,6 +17,7 @@ from localplane.waiting import PATIENCE_S, wait_for
 
 Namespace = AbstractContextManager[str]
 READY_DELAY = "pod-ready.stage.kwok.x-k8s.io/delay"
+DELETE_DELAY = "pod-delete.stage.kwok.x-k8s.io/delay"
 
 
 @contextlib.contextmanager
@@ -53,8 +54,12 @@ def deployment(
     gpus: int = 0,
     annotations: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    grace_s: int = 1,
 ) -> dict[str, Any]:
-    """Return a Deployment of fake engine pods; its annotations (kwok's delays) and labels go to the pod template."""
+    """Return a Deployment of fake engine pods; its annotations (kwok's delays) and labels go to the pod template.
+
+    However long :data:`DELETE_DELAY` is, a pod is gone when its grace period is over.
+    """
     container: dict[str, Any] = {"name": "engine", "image": "registry.invalid/engine:1"}
     if gpus:
         container["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
@@ -67,7 +72,7 @@ def deployment(
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name, **(labels or {})}, "annotations": dict(annotations or {})},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": grace_s},
             },
         },
     }

@@ -10,10 +10,8 @@ from pdscaler.cluster.connection import Connection
 from pdscaler.cluster.targets import TargetRef
 from pdscaler.core.decision import PoolState, TargetUnknown, Trouble
 from support.eventually import eventually
-from support.plane import READY_DELAY, allow_pods, apply_in, deployment
+from support.plane import DELETE_DELAY, READY_DELAY, allow_pods, apply_in, deployment
 from support.scaling import scale_to
-
-DELETE_DELAY = "pod-delete.stage.kwok.x-k8s.io/delay"
 
 
 def target(namespace: str, name: str = "decode", kind: str = "Deployment") -> TargetRef:
@@ -36,9 +34,8 @@ async def test_pods_load_become_ready_terminate_and_are_remembered(
 ) -> None:
     ref = target(namespace)
     began_s = time.time()
-    apply_in(
-        control_plane, namespace, deployment("decode", replicas=2, annotations={READY_DELAY: "2s", DELETE_DELAY: "3s"})
-    )
+    delays = {READY_DELAY: "2s", DELETE_DELAY: "3s"}
+    apply_in(control_plane, namespace, deployment("decode", replicas=2, annotations=delays, grace_s=10))
     await cache.watch(ref)
     await until(cache, ref, spec_replicas=2, ready_replicas=0, pending_replicas=2, trouble=None)
     await until(cache, ref, spec_replicas=2, ready_replicas=2, pending_replicas=0, rollout=False)

@@ -4,21 +4,19 @@ import threading
 from contextlib import ExitStack
 
 from localplane.waiting import wait_for
-from support.plane import administrator, apply_in, deployment, wait_ready
+from support.plane import DELETE_DELAY, administrator, apply_in, deployment, wait_ready
 from support.replica_changes import Change, Orders
 from support.stage import DECODE, PREFILL, QUICK, Stage
 
 GPUS = 8
 BUDGET = 32
 """All that the nodes have: 4 replicas."""
-DELETE_DELAY = "pod-delete.stage.kwok.x-k8s.io/delay"
 
 
 def test_a_rebalance_shrinks_waits_and_grows_and_a_stuck_termination_is_said(stage: Stage) -> None:
     # A terminating pod holds its GPUs until somebody ends it: here the test does.
     for name, replicas in ((PREFILL, 3), (DECODE, 1)):
-        pods = deployment(name, replicas=replicas, gpus=GPUS, annotations={DELETE_DELAY: "1h"})
-        pods["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3600
+        pods = deployment(name, replicas=replicas, gpus=GPUS, annotations={DELETE_DELAY: "1h"}, grace_s=3600)
         apply_in(stage.plane, stage.namespace, pods)
     for name, replicas in ((PREFILL, 3), (DECODE, 1)):
         wait_ready(stage.plane, stage.namespace, name, replicas)
