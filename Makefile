@@ -43,7 +43,7 @@ demo: $(STAMP) ## Run the main job end to end: a real control plane, a real Prom
 		$(if $(DURATION),--duration "$(DURATION)") $(if $(RATE_SCALE),--rate-scale "$(RATE_SCALE)") \
 		$(if $(FORECAST),--forecast "$(FORECAST)")
 
-# The tests start the operator a hundred times: its bytecode is kept, also where the machine's settings say otherwise.
+# The tests start the operator dozens of times: its bytecode is kept, also where the machine's settings say otherwise.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
 # Go collects garbage less often: a fifth less of an API server's processor time, for 0.13 GB more.
 test test-long: export GOGC := 400

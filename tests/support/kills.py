@@ -245,8 +245,11 @@ class Massacre:
         self._stage.wait_replicas(load.needs.prefill, load.needs.decode, SETTLES_WITHIN_S)
         took_s = time.monotonic() - began_s
         self._stage.wait_condition("AbleToScale", "True", "ReadyForNewScale")
-        status = self._stage.status()
-        assert (status["prefill"]["current"], status["decode"]["current"]) == (load.needs.prefill, load.needs.decode)
+        needs = [load.needs.prefill, load.needs.decode]
+        self._stage.wait_status(
+            "the status of the last order",
+            lambda status: [status[pool]["current"] for pool in ("prefill", "decode")] == needs,
+        )
         assert process.stop() == 0
         self._stage.plane.processes.forget(process)
         return took_s

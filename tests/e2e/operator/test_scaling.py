@@ -14,7 +14,7 @@ def test_both_pools_follow_the_load_and_the_status_says_why(stage: Stage) -> Non
     stage.engines.set_load(130.0)
     stage.wait_replicas(2, 7)
     stage.wait_condition("Ready", "True", "Evaluated")
-    status = stage.wait_status("the status of the order", lambda status: status["decode"]["recommended"] == 7)
+    status = stage.wait_status("the status of the order", lambda seen: seen["decode"]["recommended"] == 7)
     assert status["observedGeneration"] == 1
     assert status["workload"]["arrivalSource"] == "FrontDoor"
     last = status["decisions"][0]
@@ -51,8 +51,8 @@ def test_recommend_only_never_writes(stage: Stage) -> None:
     stage.apply(mode="RecommendOnly")
     stage.wait_condition("MetricsAvailable", "True", "MetricsFound")
     stage.never("scaled", lambda: stage.replicas() != (1, 1), seconds=8)
-    status = stage.status()
-    assert (status["prefill"]["recommended"], status["decode"]["recommended"]) == (2, 7)
+    status = stage.wait_status("the full load", lambda seen: seen["decode"]["recommended"] == 7)
+    assert status["prefill"]["recommended"] == 2
     assert status["summary"]["state"] == "Recommending"
     changed = [request for request in stage.requests() if request.verb in {"create", "update", "patch", "delete"}]
     # The audit log holds every request: of a target or its scale there is none.
@@ -72,7 +72,7 @@ def test_unschedulable_pods_count_as_committed(stage: Stage) -> None:
     stage.engines.set_load(250.0)
     # More is needed, but what was ordered has not come yet: no further order.
     stage.never("ordered more", lambda: stage.replicas()[1] > 7, seconds=10)
-    assert stage.status()["decode"]["recommended"] > 7
+    stage.wait_status("the higher load", lambda seen: seen["decode"]["recommended"] > 7)
     assert replicas_of(stage.plane, stage.namespace, DECODE)[1] == 3
     stage.engines.set_load(30.0)
     stage.wait_replicas(1, 2)
@@ -88,6 +88,7 @@ def test_pause_annotation_holds_and_resume_goes_on(stage: Stage) -> None:
     stage.wait_condition("ScalingActive", "False", "Paused")
     stage.engines.set_load(130.0)
     stage.never("scaled while paused", lambda: stage.replicas() != (1, 4), seconds=12)
-    assert stage.status()["decode"]["recommended"] == 7
+    stage.wait_status("the higher load", lambda seen: seen["decode"]["recommended"] == 7)
+    assert stage.replicas() == (1, 4)
     stage.plane.kubectl("annotate", "pdd", NAME, "-n", stage.namespace, "pdscaler.io/paused-")
     stage.wait_replicas(2, 7)
