@@ -51,9 +51,11 @@ test test-long: export GOGC := 400
 test: $(STAMP) tools ## Run the tests, on real parts
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not long$$(PYTHONPATH=tests $(BIN)/python -m support.browser)"
 
+# Laws that stand with the unit they are of.
+LAWS := tests/unit/core/test_verify_search.py tests/unit/core/test_curve_notes.py
 test-long: $(STAMP) tools ## Run the tests that take minutes, and look deeper for what breaks a law (CI runs them, too)
 	@$(BIN)/python -m pytest $(PARALLEL) -m long tests/packaging tests/e2e tests/unit/bench
-	@$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=deep tests/property
+	@$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=deep tests/property $(LAWS)
 
 unit: $(STAMP) ## Run the tests that need no control plane and no Prometheus
 	@$(BIN)/python -m pytest -m "not e2e and not prometheus and not browser and not long"

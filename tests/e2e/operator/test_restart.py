@@ -130,8 +130,9 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
     for pool in ("prefill", "decode"):
         steady, again = ([(look.at_s, getattr(look, pool)) for look in own] for own in (without, with_restart))
         assert again[-1][1] == steady[-1][1], pool
-        taken_back = _lowered(again, killed_s)
-        assert taken_back <= _lowered(steady, killed_s), f"{pool}: a restart takes nothing back"
+        after_kill = [look for look in again if look[0] >= killed_s]
+        taken_back = [(at_s, one, other) for (_, one), (at_s, other) in pairwise(after_kill) if other < one]
+        assert taken_back == [], f"{pool}: a restart takes nothing back"
         # Each count that the one orders the other has ordered, too, or gone beyond, as soon as it can be back.
         for one, other in ((steady, again), (again, steady)):
             for count in {replicas for _, replicas in one}:
@@ -142,12 +143,6 @@ def test_a_restart_in_the_middle_of_a_rise_changes_no_decision(make_stage: Calla
     log = restarted.operators[-1].log.read_text(encoding="utf-8")
     assert "could not be read" not in log
     assert "Traceback" not in log
-
-
-def _lowered(counts: list[tuple[float, int]], from_s: float) -> set[tuple[int, int]]:
-    """Return from what to what a count was lowered."""
-    later = [replicas for at_s, replicas in counts if at_s >= from_s]
-    return {(one, other) for one, other in pairwise(later) if other < one}
 
 
 def _since(counts: list[tuple[float, int]], replicas: int) -> float:

@@ -1,6 +1,5 @@
 """The default model on real parts: changes are settled by simulation beside the loop, and the status says so."""
 
-from localplane.waiting import wait_for
 from pdscaler.api.convert import to_sizing_spec
 from pdscaler.api.parse import parse_pddeployment
 from pdscaler.core.verify import verify
@@ -31,9 +30,8 @@ def test_what_simulation_settles_is_ordered_and_said(stage: Stage) -> None:
     stage.engines.set_load(30.0)
     stage.wait_replicas(*few)
 
-    def verified() -> bool:
-        status = stage.status()
-        return any("(verified)" in entry["decode"]["reason"] for entry in status["decisions"])
-
-    wait_for("a decision that says verified", verified, every_s=0.5)
+    stage.wait_status(
+        "a decision that says verified",
+        lambda seen: any("(verified)" in entry["decode"]["reason"] for entry in seen["decisions"]),
+    )
     assert {request.code for request in stage.writes()} <= {200, 409}
