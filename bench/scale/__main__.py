@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 from bench.scale import hpa
 from bench.scale.exposition import FleetMetrics
 from bench.scale.fleet import PUBLISHED, Member, fleet
-from bench.scale.measure import Usage, Watch, counters, peak_mib, requests_of
+from bench.scale.measure import Counters, Usage, Watch, counters, peak_mib, requests_of
 from bench.scale.stack import ROOT, Stack, pods_of
 from rich.console import Console as Rich
 from rich.table import Table
@@ -33,6 +34,8 @@ _PODS_PER_NODE = 240
 _EVALUATIONS = "pdscaler_evaluations_total"
 _PLANNED = 'outcome="Planned"'
 _LAST_PLAN = "pdscaler_last_plan_timestamp_seconds"
+_ROUNDS = "pdscaler_round_duration_seconds"
+_OVERTAKEN = "pdscaler_overtaken_evaluations_total"
 _QUERIES = "prometheus_http_requests_total"
 _QUERY_PATHS = ('handler="/api/v1/query"', 'handler="/api/v1/query_range"')
 
@@ -56,6 +59,10 @@ class Result:
         Of the operator to the API server.
     queries_per_period
         Of the operator to Prometheus.
+    parts_s
+        Mean time of each part of a round, seconds.
+    overtaken
+        Evaluations that had not ended when the next round was due.
     hpa
         What the controller manager used more than before once HPAs did the same work, and their requests per second;
         None where that was not asked for.
@@ -71,6 +78,8 @@ class Result:
     requests: Counter[str]
     requests_per_s: float
     queries_per_period: float
+    parts_s: dict[str, float]
+    overtaken: int
     hpa: tuple[float, float] | None
 
 
@@ -83,7 +92,9 @@ def main() -> None:
     parser.add_argument("--period", type=float, default=PERIOD_S, help="evaluation period, seconds")
     parser.add_argument("--sizing", default=PUBLISHED, help="sizing model of all (default: %(default)s)")
     parser.add_argument("--no-hpa", action="store_true", help="leave HPA out")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench-scale", help="folder of scale.json")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "build" / "bench-scale", help="folder of scale.json and operator.log"
+    )
     options = parser.parse_args()
     if not 0 <= options.broken <= options.count or options.count < 1 or options.periods < 1:
         parser.error("--count and --periods must be at least 1, --broken at most --count")
@@ -110,6 +121,7 @@ def run(members: list[Member], scrape_s: float, options: argparse.Namespace) -> 
             ControlPlane(folder / "plane", tools, gpu_nodes=nodes, gpus_per_node=0, hpa_period="15s")
         )
         stack = Stack(plane, members)
+        opened.callback(lambda: stack.log.exists() and shutil.copy(stack.log, options.output))
         progress.line(f"creating {2 * len(members)} Deployments on {nodes} nodes")
         pods = stack.create_targets()
         progress.line(f"{pods} pods are Ready; creating {len(members)} PDDeployments")
@@ -143,14 +155,15 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     progress.line(f"all {len(healthy)} healthy ones are decided after {settled_s:.0f} s; letting them settle")
     time.sleep(max(SETTLE_S, 8 * options.period))
     operator.check()
+    shown = (_EVALUATIONS, f"{_ROUNDS}_sum", f"{_ROUNDS}_count", _OVERTAKEN, _LAST_PLAN)
     watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
     asked = _queries(server)
     # Asked for a whole number of periods apart, however long the answers of thousands take.
     ends_s = time.monotonic() + options.periods * options.period
-    before = counters(url, _EVALUATIONS)[_EVALUATIONS].get(_PLANNED, 0.0)
+    before = counters(url, *shown)
     progress.line(f"measuring {options.periods} periods of {options.period:g} s")
     time.sleep(max(0.0, ends_s - time.monotonic()))
-    after = counters(url, _EVALUATIONS, _LAST_PLAN)
+    after = counters(url, *shown)
     usage = watch.usage()
     requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
     expected = set(after[_LAST_PLAN]) | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
@@ -166,10 +179,12 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
         settled_s=settled_s,
         usage=usage,
         peak_mib=peak,
-        evaluated=(after[_EVALUATIONS].get(_PLANNED, 0.0) - before) / (len(expected) * options.periods),
+        evaluated=_more(before, after, _EVALUATIONS).get(_PLANNED, 0.0) / (len(expected) * options.periods),
         requests=requests,
         requests_per_s=requests.total() / usage.seconds,
         queries_per_period=queries,
+        parts_s=_parts_s(before, after),
+        overtaken=round(_more(before, after, _OVERTAKEN)[""]),
         hpa=None if options.no_hpa else _measure_hpa(stack, options, progress),
     )
 
@@ -203,6 +218,20 @@ def _decided(stack: Stack, healthy: list[Member]) -> bool:
     return all("recommended" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
 
 
+def _more(before: Counters, after: Counters, name: str) -> dict[str, float]:
+    """Return how much a counter grew, by labels."""
+    return {labels: value - before[name].get(labels, 0.0) for labels, value in after[name].items()}
+
+
+def _parts_s(before: Counters, after: Counters) -> dict[str, float]:
+    """Return how long each part of a round took on average, seconds."""
+    rounds = _more(before, after, f"{_ROUNDS}_count")
+    return {
+        labels.split('"')[1]: passed_s / max(1.0, rounds[labels])
+        for labels, passed_s in _more(before, after, f"{_ROUNDS}_sum").items()
+    }
+
+
 def _queries(server: Prometheus) -> float:
     found = counters(f"{server.url}/metrics", _QUERIES)[_QUERIES]
     return sum(value for labels, value in found.items() if any(path in labels for path in _QUERY_PATHS))
@@ -221,6 +250,8 @@ def _document(result: Result) -> dict[str, Any]:
         "api_requests_per_s": round(result.requests_per_s, 3),
         "api_requests": dict(result.requests.most_common()),
         "queries_per_period": round(result.queries_per_period, 2),
+        "round_s": {part: round(passed_s, 3) for part, passed_s in result.parts_s.items()},
+        "overtaken": result.overtaken,
         "hpa": None
         if result.hpa is None
         else {"cores": round(result.hpa[0], 3), "api_requests_per_s": round(result.hpa[1], 2)},
@@ -238,12 +269,15 @@ def _show(result: Result, period_s: float) -> None:
     table.add_row(f"evaluated, of one each every {period_s:g} s", f"{result.evaluated:.1%}", "100 %", "")
     table.add_row("API requests at steady load", f"{result.requests_per_s:.3g}/s", "< 5/s", beside[1])
     table.add_row("Prometheus queries each period", f"{result.queries_per_period:.3g}", "any count", "")
+    parts = ", ".join(f"{part} {passed_s:.3g} s" for part, passed_s in result.parts_s.items())
+    table.add_row("a round", f"{sum(result.parts_s.values()):.3g} s", f"< {period_s:g} s", "")
     table.add_row("all decided after", f"{result.settled_s:.0f} s", "", "")
     console = Rich()
     console.width = max(console.width, 100)
     refused = f", {result.refused} refused by the API server" if result.refused else ""
     console.print(f"{result.healthy} healthy PDDeployments, {result.broken} broken ones{refused}")
     console.print(table)
+    console.print(f"a round: {parts}; evaluations that the next round overtook: {result.overtaken}")
 
 
 def _megabytes(mebibytes: float) -> int:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from localplane.audit import AuditLog
 
+Counters = dict[str, dict[str, float]]
+"""Counters of an exposition: name -> labels as written -> value."""
+
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)")
 
@@ -69,9 +72,9 @@ def requests_of(log: AuditLog, since: int, *, user: str) -> Counter[str]:
     return Counter(f"{each.verb} {each.resource}" for each in log.requests(user=user, since=since))
 
 
-def counters(url: str, *names: str) -> dict[str, dict[str, float]]:
-    """Return counters of an exposition: name -> labels as written -> value."""
-    found: dict[str, dict[str, float]] = {name: {} for name in names}
+def counters(url: str, *names: str) -> Counters:
+    """Return counters of an exposition."""
+    found: Counters = {name: {} for name in names}
     with _DIRECT.open(url, timeout=30) as answer:
         for line in answer.read().decode().splitlines():
             match = _SAMPLE.match(line)

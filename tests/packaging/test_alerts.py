@@ -112,6 +112,7 @@ WELL = [
     series("pdscaler_slo_attainable", "1x120", **ONE),
     series("pdscaler_last_plan_timestamp_seconds", "0+60x120", **ONE),
     series("pdscaler_telemetry_failures_total", "0x120", reason="NoData"),
+    series("pdscaler_overtaken_evaluations_total", "0x120"),
     series("pdscaler_scale_writes_total", "0+1x120", pool="prefill", result="written"),
 ]
 
@@ -140,6 +141,14 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "one that is not planned any more": (
         [RUNNING, series("pdscaler_last_plan_timestamp_seconds", "0+60x30 1800x90", **ONE)],
         {"PDScalerPlanOld"},
+    ),
+    "rounds that the next one overtakes": (
+        [RUNNING, series("pdscaler_overtaken_evaluations_total", "0+40x120")],
+        {"PDScalerRoundsTooLong"},
+    ),
+    "a round that was overtaken once": (
+        [RUNNING, series("pdscaler_overtaken_evaluations_total", "0x60 40x60")],
+        set(),
     ),
     "writes refused": (
         [RUNNING, series("pdscaler_scale_writes_total", "0+1x120", pool="decode", result="failed")],

@@ -363,7 +363,9 @@ class World:
             heartbeat=self.heartbeat,
             succession=Succession(self.leads, self.server, ()),
             period_s=PERIOD_S,
+            watcher=self.metrics,
             clock=lambda: self.now_s,
+            timer=lambda: self.now_s,
         )
         for document in list(self.server.documents.values()):
             self._watch(document)

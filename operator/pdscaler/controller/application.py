@@ -174,6 +174,7 @@ class Application:
             heartbeat=self._heartbeat,
             succession=Succession(Alone() if candidate is None else candidate.fence, resources, config.namespaces),
             period_s=config.evaluation_period_s,
+            watcher=self._metrics,
             clock=clock,
         )
         election = None if candidate is None else candidate.election(inventory.changed.set)

@@ -8,17 +8,21 @@ and targets are followed all the same, and nothing is evaluated.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 from pdscaler.cluster.fence import NotLeadingError
 from pdscaler.cluster.targets import TargetRef
+from pdscaler.controller import logs
 from pdscaler.controller.claims import conflicts
 from pdscaler.controller.evaluation import Rejection, ResourceKey, SupersededError
 from pdscaler.controller.forecasts import Seen
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.leadership import Succession
+from pdscaler.controller.metrics import RoundPart
 from pdscaler.controller.prepare import Document, Prepared, Preparer
 from pdscaler.controller.servers import Heartbeat
 from pdscaler.controller.turns import Turns
@@ -69,6 +73,16 @@ class Follows(Protocol):
         """Stop following all other targets."""
 
 
+class Watches(Protocol):
+    """Is told how rounds go."""
+
+    def passed(self, part: RoundPart, duration_s: float) -> None:
+        """Take note of how long a part of a round took."""
+
+    def overtaken(self, count: int) -> None:
+        """Take note that a round is due while so many evaluations of the last one have not ended."""
+
+
 class EvaluationLoop:
     """Evaluates what is due, for as long as it runs.
 
@@ -92,8 +106,12 @@ class EvaluationLoop:
         Knows whether this replica leads.
     period_s
         The evaluation period, seconds.
+    watcher
+        Told how long rounds take.
     clock
         Seconds since the epoch.
+    timer
+        Seconds that never go back, for durations.
     """
 
     def __init__(
@@ -108,7 +126,9 @@ class EvaluationLoop:
         heartbeat: Heartbeat,
         succession: Succession,
         period_s: float,
+        watcher: Watches,
         clock: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inventory = inventory
         self._preparer = preparer
@@ -119,11 +139,14 @@ class EvaluationLoop:
         self._heartbeat = heartbeat
         self._succession = succession
         self._period_s = period_s
+        self._watcher = watcher
         self._clock = clock
+        self._timer = timer
         self._next_round_s = -math.inf
         self._retries_s: dict[ResourceKey, float] = {}
         self._readings: dict[ResourceKey, Reading] = {}
         self._turns = Turns()
+        self._owed: set[ResourceKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -169,6 +192,9 @@ class EvaluationLoop:
         lost = conflicts(valid)
         free = (due & documents.keys()) - self._turns.busy
         jobs = [Job(documents[key], prepared[key], lost.get(key)) for key in sorted(free)]
+        if in_round:
+            self._say_overtaken(len(self._owed & documents.keys()))
+            self._owed = set(documents)
         for group in _by_endpoint(jobs):
             self._start(group, fresh=in_round)
         if not jobs and not self._turns.pending:
@@ -198,6 +224,7 @@ class EvaluationLoop:
         self._readings.clear()
         self._retries_s.clear()
         self._turns = Turns()
+        self._owed.clear()
 
     async def _watch_targets(self, resources: Iterable[Prepared]) -> None:
         await self._targets.watch(*(ref for resource in resources for _, ref in resource.targets.items()))
@@ -215,6 +242,12 @@ class EvaluationLoop:
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
+    def _say_overtaken(self, late: int) -> None:
+        """Say that a period is too short for what a round has to do, where it is."""
+        if late:
+            self._watcher.overtaken(late)
+            logs.event(_logger, logging.WARNING, "overtaken", {"evaluations": late, "period_s": self._period_s})
+
     def _start(self, jobs: Sequence[Job], fresh: bool) -> None:
         self._turns.read(jobs)
         task = asyncio.create_task(self._evaluate(jobs, fresh), name=f"pdscaler evaluation of {len(jobs)}")
@@ -228,7 +261,8 @@ class EvaluationLoop:
                 [job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh
             )
             limit = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in self._turns.wait(jobs)))
+            with self._timed(RoundPart.EVALUATE, fresh):
+                await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in self._turns.wait(jobs)))
         except Exception:
             # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.
             _logger.exception("an evaluation of %d PDDeployments failed", len(jobs))
@@ -252,14 +286,23 @@ class EvaluationLoop:
         subjects = {resource.key: self._worker.subject(resource, now_s) for resource in resources}
         asked = [subject for key, subject in subjects.items() if fresh or not self._is_fresh(key, subject, now_s)]
         if asked:
-            snapshot = await self._collector.collect(asked)
+            with self._timed(RoundPart.READ, fresh):
+                snapshot = await self._collector.collect(asked)
             read_at_s = self._clock()
             for subject in asked:
                 key = ResourceKey(*subject.key)
                 self._readings[key] = Reading(subject, snapshot[subject.key], read_at_s)
-        await self._forecasts.update(
-            [Seen(each, subjects[each.key], self._readings[each.key].telemetry) for each in resources]
-        )
+        seen = [Seen(each, subjects[each.key], self._readings[each.key].telemetry) for each in resources]
+        with self._timed(RoundPart.FORESEE, fresh):
+            await self._forecasts.update(seen)
+
+    @contextmanager
+    def _timed(self, part: RoundPart, in_round: bool) -> Iterator[None]:
+        """Measure a part of a round; what is done for a change alone would hide how long rounds take."""
+        began_s = self._timer()
+        yield
+        if in_round:
+            self._watcher.passed(part, self._timer() - began_s)
 
     def _is_fresh(self, key: ResourceKey, subject: Subject, now_s: float) -> bool:
         known = self._readings.get(key)
@@ -276,6 +319,7 @@ class EvaluationLoop:
             try:
                 retry_s = await self._outcome(job, unread)
             finally:
+                self._owed.discard(job.key)
                 if self._turns.finish(job):
                     self._inventory.mark(job.key)
                 self._heartbeat.beat()

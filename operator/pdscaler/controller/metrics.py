@@ -1,6 +1,7 @@
 """The operator's own metrics, in a registry of their own. May import prometheus_client; no kopf."""
 
 from collections.abc import Callable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
@@ -10,6 +11,15 @@ from pdscaler.core.pools import Pool
 from pdscaler.core.workload import NoData, NoDataReason
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ROUND_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
+
+
+class RoundPart(StrEnum):
+    """What a round consists of, one after the other."""
+
+    READ = "read"
+    FORESEE = "foresee"
+    EVALUATE = "evaluate"
 
 
 class Metrics:
@@ -35,6 +45,18 @@ class Metrics:
             registry=self.registry,
             buckets=_BUCKETS_S,
         )
+        self._rounds = Histogram(
+            "pdscaler_round_duration_seconds",
+            "Time of the parts of a round, in which all PDDeployments of one Prometheus are evaluated once.",
+            ("part",),
+            registry=self.registry,
+            buckets=_ROUND_BUCKETS_S,
+        )
+        self._overtaken = Counter(
+            "pdscaler_overtaken_evaluations",
+            "Evaluations that had not ended when the next round was due.",
+            registry=self.registry,
+        )
         self._failures = Counter(
             "pdscaler_telemetry_failures",
             "Evaluations without usable metrics, by reason.",
@@ -57,6 +79,8 @@ class Metrics:
         # A counter that first appears at 1 hides its first increase from rate(): the known reasons start at 0.
         for reason in NoDataReason:
             self._failures.labels(reason.value)
+        for part in RoundPart:
+            self._rounds.labels(part.value)
         for pool in Pool:
             self._flips.labels(pool.value)
 
@@ -90,6 +114,14 @@ class Metrics:
         for pool, changes in outcome.foreign_changes.items():
             self._flips.labels(pool.value).inc(changes)
         self._gauges.show(outcome)
+
+    def passed(self, part: RoundPart, duration_s: float) -> None:
+        """Take note of how long a part of a round took, seconds."""
+        self._rounds.labels(part.value).observe(duration_s)
+
+    def overtaken(self, count: int) -> None:
+        """Count evaluations that had not ended when the next round was due."""
+        self._overtaken.inc(count)
 
     def forget(self, key: ResourceKey) -> None:
         """Drop every sample of a PDDeployment: it is gone, or nothing is known of it."""

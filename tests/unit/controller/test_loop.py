@@ -11,6 +11,7 @@ import pytest
 from pdscaler.api.parse import parse_pddeployment
 from pdscaler.cluster.errors import ClusterError
 from pdscaler.cluster.events import ObjectIdentity
+from pdscaler.controller import logs
 from pdscaler.controller.evaluation import ResourceKey
 from pdscaler.controller.inventory import Inventory
 from pdscaler.controller.loop import EvaluationLoop
@@ -121,6 +122,69 @@ async def test_what_still_waits_when_a_period_is_over_is_read_anew_and_comes_fir
     assert max(counts) - min(counts) <= 1, "whoever was served longest ago comes first"
     assert max(age_s for each in ages_s.values() for age_s in each) <= 1.25 * PERIOD_S
     assert len(world.source.asked) == pytest.approx(evaluations / 4, abs=2), "no reading beside those of the rounds"
+
+
+def overtaken(world: World) -> float | None:
+    return world.metrics.registry.get_sample_value("pdscaler_overtaken_evaluations_total")
+
+
+async def test_a_round_that_is_overtaken_by_the_next_one_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    world = world_of("a", "b")
+    world.cluster.set("slow-prefill", 4)
+    world.cluster.set("slow-decode", 4)
+    world.apply(resource("slow", metrics={"prometheus": {"endpointRef": "other"}}))
+    source = HangingSource()
+    world.loop._collector = source
+    with caplog.at_level(logging.WARNING):
+        for late in (0, 1, 2):
+            await world.loop.tick()
+            await asyncio.sleep(0.01)
+            assert overtaken(world) == late
+            world.now_s += PERIOD_S
+        source.release.set()
+        await world.loop.settled()
+        await world.run(2)
+    assert overtaken(world) == 2
+    assert [record.getMessage() for record in caplog.records] == ["overtaken"] * 2
+    assert getattr(caplog.records[0], logs.FIELDS) == {"evaluations": 1, "period_s": PERIOD_S}
+
+
+async def test_a_change_that_is_evaluated_when_a_round_is_due_is_not_overtaken(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = world_of("a")
+    await world.step()
+    source = HangingSource()
+    world.loop._collector = source
+    world.apply(resource("a", metrics={"prometheus": {"endpointRef": "other"}}))
+    await world.loop.tick()
+    await asyncio.sleep(0.01)
+    world.now_s += PERIOD_S
+    with caplog.at_level(logging.WARNING):
+        await world.loop.tick()
+    assert overtaken(world) == 0
+    assert not caplog.records
+    source.release.set()
+    await world.loop.settled()
+
+
+async def test_the_parts_of_a_round_are_timed_and_changes_are_not() -> None:
+    world = world_of("a", "b")
+    collect = world.source.collect
+
+    async def slow(subjects: Sequence[Subject]) -> dict[tuple[str, str], Telemetry | NoData]:
+        world.now_s += 3.0
+        return await collect(subjects)
+
+    world.source.collect = slow  # type: ignore[method-assign]
+    await world.run(2)
+    world.apply(resource("a", metrics={"window": "1m"}))
+    await world.step()
+    assert len(world.source.asked) == 3
+    for part, passed_s in (("read", 6.0), ("foresee", 0.0), ("evaluate", 0.0)):
+        rounds = "pdscaler_round_duration_seconds"
+        assert world.metrics.registry.get_sample_value(f"{rounds}_count", {"part": part}) == 2
+        assert world.metrics.registry.get_sample_value(f"{rounds}_sum", {"part": part}) == passed_s
 
 
 async def test_changes_that_come_together_are_looked_at_together() -> None:
