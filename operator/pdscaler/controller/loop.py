@@ -256,12 +256,12 @@ class EvaluationLoop:
 
     async def _evaluate(self, jobs: Sequence[Job], fresh: bool) -> None:
         """Evaluate resources of one endpoint from one snapshot."""
+        resources = [job.prepared for job in jobs if isinstance(job.prepared, Prepared)]
+        in_round = fresh and bool(resources)  # what is invalid is of no Prometheus and has no round of its own
         try:
-            unread = await self._try_to_read(
-                [job.prepared for job in jobs if isinstance(job.prepared, Prepared)], fresh
-            )
+            unread = await self._try_to_read(resources, fresh) if resources else None
             limit = asyncio.Semaphore(_AT_ONCE)
-            with self._timed(RoundPart.EVALUATE, fresh):
+            with self._timed(RoundPart.EVALUATE, in_round):
                 await asyncio.gather(*(self._evaluate_one(job, limit, unread) for job in self._turns.wait(jobs)))
         except Exception:
             # Nothing below lets an error through; if it did, these resources are evaluated again at the next round.

@@ -177,6 +177,7 @@ async def test_the_parts_of_a_round_are_timed_and_changes_are_not() -> None:
         return await collect(subjects)
 
     world.source.collect = slow  # type: ignore[method-assign]
+    world.apply(resource("invalid", slo={}))
     await world.run(2)
     world.apply(resource("a", metrics={"window": "1m"}))
     await world.step()
