@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from localplane.demo_stack import OPERATOR_USER
 from localplane.plane import ControlPlane
-from localplane.processes import terminate_as_interrupt
+from localplane.processes import Process, terminate_as_interrupt
 from localplane.progress import Console
 from localplane.prom import Prometheus
 from localplane.tools import ensure_tools
@@ -31,6 +32,7 @@ PERIOD_S = 15.0
 SETTLE_S = 480.0
 """What waits for five minutes of history, or gives replicas back after five, has changed its word by then."""
 _PODS_PER_NODE = 240
+_PARTS = ("kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", "kwok")
 _EVALUATIONS = "pdscaler_evaluations_total"
 _PLANNED = 'outcome="Planned"'
 _LAST_PLAN = "pdscaler_last_plan_timestamp_seconds"
@@ -50,6 +52,8 @@ class Result:
         PDDeployments: the healthy ones, the broken ones that exist, and those the API server did not take.
     settled_s
         From the operator's start until every healthy one had a verdict.
+    settling, steady
+        Cores that each part used in that time, and at steady load.
     usage, peak_mib
         Of the operator at steady load; its most memory ever.
     evaluated
@@ -72,6 +76,8 @@ class Result:
     broken: int
     refused: int
     settled_s: float
+    settling: dict[str, float]
+    steady: dict[str, float]
     usage: Usage
     peak_mib: float
     evaluated: float
@@ -145,18 +151,20 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     progress.line("starting the operator")
     begin_s = time.monotonic()
     operator, url = stack.start_operator(server, options.period)
+    parts = {name: stack.plane.part(name) for name in _PARTS} | {"prometheus": server.process, "pdscaler": operator}
+    watches = _watches(parts)
     wait_for(
         "a verdict on every healthy PDDeployment",
         lambda: _decided(stack, healthy),
         max(900.0, 30 * options.period),
         2.0,
     )
-    settled_s = time.monotonic() - begin_s
+    settled_s, settling = time.monotonic() - begin_s, _cores(watches)
     progress.line(f"all {len(healthy)} healthy ones are decided after {settled_s:.0f} s; letting them settle")
     time.sleep(max(SETTLE_S, 8 * options.period))
     operator.check()
     shown = (_EVALUATIONS, f"{_ROUNDS}_sum", f"{_ROUNDS}_count", _OVERTAKEN, _LAST_PLAN)
-    watch, mark = Watch(operator.pid), stack.plane.audit_log.mark()
+    watches, mark = _watches(parts), stack.plane.audit_log.mark()
     asked = _queries(server)
     # Asked for a whole number of periods apart, however long the answers of thousands take.
     ends_s = time.monotonic() + options.periods * options.period
@@ -164,7 +172,7 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     progress.line(f"measuring {options.periods} periods of {options.period:g} s")
     time.sleep(max(0.0, ends_s - time.monotonic()))
     after = counters(url, *shown)
-    usage = watch.usage()
+    usage, steady = watches["pdscaler"].usage(), _cores(watches)
     requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
     expected = set(after[_LAST_PLAN]) | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
     periods = usage.seconds / options.period
@@ -177,6 +185,8 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
         broken=len(stack.members) - len(healthy) - len(stack.refused),
         refused=len(stack.refused),
         settled_s=settled_s,
+        settling=settling,
+        steady=steady,
         usage=usage,
         peak_mib=peak,
         evaluated=_more(before, after, _EVALUATIONS).get(_PLANNED, 0.0) / (len(expected) * options.periods),
@@ -218,6 +228,14 @@ def _decided(stack: Stack, healthy: list[Member]) -> bool:
     return all("recommended" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
 
 
+def _watches(parts: Mapping[str, Process]) -> dict[str, Watch]:
+    return {name: Watch(process.pid) for name, process in parts.items()}
+
+
+def _cores(watches: Mapping[str, Watch]) -> dict[str, float]:
+    return {name: watch.usage().cores for name, watch in watches.items()}
+
+
 def _more(before: Counters, after: Counters, name: str) -> dict[str, float]:
     """Return how much a counter grew, by labels."""
     return {labels: value - before[name].get(labels, 0.0) for labels, value in after[name].items()}
@@ -243,6 +261,8 @@ def _document(result: Result) -> dict[str, Any]:
         "broken": result.broken,
         "refused": result.refused,
         "settled_s": round(result.settled_s, 1),
+        "settling_cores": {name: round(cores, 3) for name, cores in result.settling.items()},
+        "steady_cores": {name: round(cores, 3) for name, cores in result.steady.items()},
         "cores": round(result.usage.cores, 3),
         "memory_mib": round(result.usage.memory_mib, 1),
         "peak_mib": round(result.peak_mib, 1),
@@ -269,15 +289,22 @@ def _show(result: Result, period_s: float) -> None:
     table.add_row(f"evaluated, of one each every {period_s:g} s", f"{result.evaluated:.1%}", "100 %", "")
     table.add_row("API requests at steady load", f"{result.requests_per_s:.3g}/s", "< 5/s", beside[1])
     table.add_row("Prometheus queries each period", f"{result.queries_per_period:.3g}", "any count", "")
-    parts = ", ".join(f"{part} {passed_s:.3g} s" for part, passed_s in result.parts_s.items())
-    table.add_row("a round", f"{sum(result.parts_s.values()):.3g} s", f"< {period_s:g} s", "")
+    for part, passed_s in result.parts_s.items():
+        table.add_row(f"a round: {part}", f"{passed_s:.3g} s", "", "")
+    table.add_row("evaluations that the next round overtook", f"{result.overtaken}", "0", "")
     table.add_row("all decided after", f"{result.settled_s:.0f} s", "", "")
+    shares = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("cores busy", "until all were decided", "at steady load"):
+        shares.add_column(heading, justify="left" if heading == "cores busy" else "right", no_wrap=True)
+    for name, cores in result.settling.items():
+        shares.add_row(name, f"{cores:.1%}", f"{result.steady[name]:.1%}")
     console = Rich()
     console.width = max(console.width, 100)
     refused = f", {result.refused} refused by the API server" if result.refused else ""
     console.print(f"{result.healthy} healthy PDDeployments, {result.broken} broken ones{refused}")
     console.print(table)
-    console.print(f"a round: {parts}; evaluations that the next round overtook: {result.overtaken}")
+    console.print()
+    console.print(shares)
 
 
 def _megabytes(mebibytes: float) -> int:
