@@ -229,9 +229,11 @@ def _decided(stack: Stack, healthy: list[Member]) -> bool:
     """
     began_s = time.monotonic()
     states = stack.states()
-    time.sleep(9 * (time.monotonic() - began_s))
     # An order alone says nothing: blind, the operator orders what is there.
-    return all("recommended" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
+    decided = all("recommended" in states[member.namespace, member.name].get("decode", {}) for member in healthy)
+    if not decided:
+        time.sleep(9 * (time.monotonic() - began_s))
+    return decided
 
 
 def _watches(parts: Mapping[str, Process]) -> dict[str, Watch]:
