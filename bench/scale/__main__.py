@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,8 @@ class Result:
     usage, peak_mib
         Of the operator at steady load; its most memory ever.
     evaluated
-        Evaluations that went by live metrics, over one for each healthy PDDeployment, and each broken one that can be
-        planned all the same, and period.
+        Evaluations that went by live metrics, over those that were due: one for each healthy PDDeployment, and each
+        broken one that can be planned all the same, and period.
     requests, requests_per_s
         Of the operator to the API server.
     queries_per_period
@@ -166,15 +166,13 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
     shown = (_EVALUATIONS, f"{_ROUNDS}_sum", f"{_ROUNDS}_count", _OVERTAKEN, _LAST_PLAN)
     watches, mark = _watches(parts), stack.plane.audit_log.mark()
     asked = _queries(server)
-    # Asked for a whole number of periods apart, however long the answers of thousands take.
     ends_s = time.monotonic() + options.periods * options.period
-    before = counters(url, *shown)
+    first_s, before = time.time(), counters(url, *shown)
     progress.line(f"measuring {options.periods} periods of {options.period:g} s")
     time.sleep(max(0.0, ends_s - time.monotonic()))
-    after = counters(url, *shown)
+    last_s, after = time.time(), counters(url, *shown)
     usage, steady = watches["pdscaler"].usage(), _cores(watches)
     requests = requests_of(stack.plane.audit_log, mark, user=OPERATOR_USER)
-    expected = set(after[_LAST_PLAN]) | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
     periods = usage.seconds / options.period
     queries = (_queries(server) - asked) / periods
     peak = peak_mib(operator.pid)
@@ -189,7 +187,8 @@ def _measure(stack: Stack, server: Prometheus, options: argparse.Namespace, prog
         steady=steady,
         usage=usage,
         peak_mib=peak,
-        evaluated=_more(before, after, _EVALUATIONS).get(_PLANNED, 0.0) / (len(expected) * options.periods),
+        evaluated=_more(before, after, _EVALUATIONS).get(_PLANNED, 0.0)
+        / _due(before, after, healthy, (first_s, last_s), options.period),
         requests=requests,
         requests_per_s=requests.total() / usage.seconds,
         queries_per_period=queries,
@@ -247,6 +246,20 @@ def _cores(watches: Mapping[str, Watch]) -> dict[str, float]:
 def _more(before: Counters, after: Counters, name: str) -> dict[str, float]:
     """Return how much a counter grew, by labels."""
     return {labels: value - before[name].get(labels, 0.0) for labels, value in after[name].items()}
+
+
+def _due(
+    before: Counters, after: Counters, healthy: Sequence[Member], looks_s: tuple[float, float], period_s: float
+) -> float:
+    """Return how many evaluations were due, of each PDDeployment one in each period since its last one.
+
+    The two looks at the counters may meet a round at its begin and another at its end: a number of periods between
+    them would not tell. One that was not evaluated for longer than a period at the end owes the time since.
+    """
+    first, last = before[_LAST_PLAN], after[_LAST_PLAN]
+    names = last.keys() | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
+    begin_s, end_s = looks_s
+    return sum(max(last.get(name, 0.0), end_s - period_s) - first.get(name, begin_s) for name in names) / period_s
 
 
 def _parts_s(before: Counters, after: Counters) -> dict[str, float]:
