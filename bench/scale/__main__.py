@@ -255,12 +255,18 @@ def _due(
     """Return how many evaluations were due, of each PDDeployment one in each period since its last one.
 
     The two looks at the counters may meet a round at its begin and another at its end: a number of periods between
-    them would not tell. One that was not evaluated for longer than a period at the end owes the time since.
+    them would not tell. Within a round the order changes, so that two evaluations in a row may lie almost two periods
+    apart; one that was not evaluated for longer than that owes the time since, but for the period that has just begun.
     """
     first, last = before[_LAST_PLAN], after[_LAST_PLAN]
     names = last.keys() | {f'name="{each.name}",namespace="{each.namespace}"' for each in healthy}
     begin_s, end_s = looks_s
-    return sum(max(last.get(name, 0.0), end_s - period_s) - first.get(name, begin_s) for name in names) / period_s
+    due_s = 0.0
+    for name in names:
+        newest_s = last.get(name, 0.0)
+        stalled = end_s - newest_s > 2 * period_s
+        due_s += (end_s - period_s if stalled else newest_s) - first.get(name, begin_s)
+    return due_s / period_s
 
 
 def _parts_s(before: Counters, after: Counters) -> dict[str, float]:

@@ -147,7 +147,7 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         {"PDScalerRoundsTooLong"},
     ),
     "a round that was overtaken once": (
-        [RUNNING, series("pdscaler_overtaken_evaluations_total", "0x60 40x60")],
+        [RUNNING, series("pdscaler_overtaken_evaluations_total", "0x85 40x35")],
         set(),
     ),
     "writes refused": (
